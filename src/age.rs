@@ -1,0 +1,239 @@
+//! How long a socket has been in its state, where nobody saw it enter: bounds from the
+//! connection's own timestamps. Absolute times, in ns of `CLOCK_MONOTONIC`.
+
+use crate::event::Stamps;
+use crate::state::State;
+
+/// What a reading and an event may differ by: a tick of coarse clocks, and the moment between
+/// the kernel's tracepoint and the store that follows it.
+pub const SLACK_NS: u64 = 10_000_000;
+
+/// The kernel's tick, 1/HZ s, in which it counts jiffies.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick {
+    /// Its length in ns: the resolution of the coarse clocks.
+    pub ns: u64,
+}
+
+/// When something began: within these bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// Not before this; 0, the boot, where nothing better is known.
+    pub earliest: u64,
+    /// Not after this.
+    pub latest: u64,
+}
+
+impl Since {
+    /// It was seen to begin.
+    pub fn exactly(ktime: u64) -> Self {
+        Self {
+            earliest: ktime,
+            latest: ktime,
+        }
+    }
+
+    /// Whether it was seen to begin.
+    pub fn is_exact(self) -> bool {
+        self.earliest == self.latest
+    }
+
+    /// Whether a moment lies within the bounds, give or take [`SLACK_NS`].
+    pub fn allows(self, ktime: u64) -> bool {
+        ktime <= self.latest.saturating_add(SLACK_NS)
+            && self.earliest <= ktime.saturating_add(SLACK_NS)
+    }
+
+    /// What two sources say together, `self` being the one to believe where they disagree.
+    #[must_use]
+    pub fn narrowed_by(self, other: Self) -> Self {
+        if other.is_exact() {
+            return if self.allows(other.latest) {
+                other
+            } else {
+                self
+            };
+        }
+        let latest = self.latest.min(other.latest);
+        let earliest = self.earliest.max(other.earliest);
+        if earliest > latest {
+            self
+        } else {
+            Self { earliest, latest }
+        }
+    }
+}
+
+/// Since when the socket has been in this state; of one that a RST destroyed, since when its peer
+/// had been gone.
+pub fn since(state: State, stamps: &Stamps, tick: Tick) -> Since {
+    // Each is a sound bound from below, the second often the better one: our own late ACKs renew
+    // the first.
+    let mut at_least = 0;
+    if stamps.mstamp != 0 {
+        at_least = stamps
+            .ktime
+            .saturating_sub(stamps.mstamp.saturating_mul(1_000));
+    }
+    let after = |stamp: u32| tick.after(stamps.jiffies, stamp);
+    match state {
+        // Entered by the arrival of a segment, and every segment acknowledges.
+        State::CloseWait | State::Close | State::FinWait2 | State::Closing => {
+            at_least = at_least.max(after(stamps.rcv_tstamp).0);
+        }
+        // All three stamps begin with the connection.
+        State::Established => {
+            let first = [stamps.rcv_tstamp, stamps.lrcvtime, stamps.lsndtime].map(|s| after(s).0);
+            at_least = first.into_iter().fold(at_least, u64::max);
+        }
+        _ => {}
+    }
+    // After the peer's FIN no data arrives. Half the range of jiffies is not proof against their
+    // wrap, but a kernel that has not run for so long has not wrapped.
+    let at_most = match state {
+        State::CloseWait | State::Close | State::Closing | State::LastAck
+            if stamps.ktime < tick.wrap() =>
+        {
+            Some(after(stamps.lrcvtime).1)
+        }
+        _ => None,
+    };
+    if let Some(at_most) = at_most {
+        // Reordered segments can leave an ACK's stamp older than the FIN.
+        at_least = at_least.min(at_most);
+    }
+    Since {
+        earliest: at_most.map_or(0, |age| stamps.ktime.saturating_sub(age)),
+        latest: stamps.ktime.saturating_sub(at_least),
+    }
+}
+
+/// When data last went either way.
+pub fn last_data(stamps: &Stamps, tick: Tick) -> u64 {
+    let idle = [stamps.lrcvtime, stamps.lsndtime].map(|s| tick.after(stamps.jiffies, s).0);
+    stamps.ktime.saturating_sub(idle[0].min(idle[1]))
+}
+
+impl Tick {
+    /// The least and the most ns from the jiffy `then` to the jiffy `now`.
+    fn after(self, now: u32, then: u32) -> (u64, u64) {
+        let ticks = u64::from(now.wrapping_sub(then));
+        (ticks.saturating_sub(1) * self.ns, (ticks + 1) * self.ns)
+    }
+
+    /// After how many ns the low half of jiffies comes round.
+    fn wrap(self) -> u64 {
+        self.ns.saturating_mul(1 << 32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+    const HZ_250: Tick = Tick { ns: 4_000_000 };
+
+    fn stamps() -> Stamps {
+        Stamps {
+            ktime: 1000 * S,
+            jiffies: 100_000,
+            mstamp: 995 * 1_000_000,
+            rcv_tstamp: 100_000 - 2_500, // 10 s ago
+            lrcvtime: 100_000 - 5_000,   // 20 s ago
+            lsndtime: 100_000 - 1_250,   // 5 s ago
+        }
+    }
+
+    /// The most and the least, in ms; the host has been up for 1,000 s.
+    fn ages(since: Since) -> (u64, u64) {
+        (
+            (1000 * S - since.earliest) / 1_000_000,
+            (1000 * S - since.latest) / 1_000_000,
+        )
+    }
+
+    #[test]
+    fn the_last_ack_and_the_last_data_bound_a_close_wait() {
+        let close_wait = since(State::CloseWait, &stamps(), HZ_250);
+        assert_eq!(ages(close_wait), (20_004, 9_996));
+    }
+
+    #[test]
+    fn the_last_packet_bounds_every_state() {
+        assert_eq!(
+            ages(since(State::FinWait1, &stamps(), HZ_250)),
+            (1_000_000, 5_000)
+        );
+        assert_eq!(
+            ages(since(State::Established, &stamps(), HZ_250)),
+            (1_000_000, 19_996)
+        );
+    }
+
+    #[test]
+    fn another_hz_is_another_age() {
+        let close_wait = since(State::CloseWait, &stamps(), Tick { ns: 1_000_000 });
+        assert_eq!(ages(close_wait), (5_001, 5_000));
+    }
+
+    #[test]
+    fn jiffies_wrap_within_an_age() {
+        let mut stamps = stamps();
+        let shift = |jiffies: u32| jiffies.wrapping_sub(99_000);
+        stamps.jiffies = shift(stamps.jiffies);
+        stamps.rcv_tstamp = shift(stamps.rcv_tstamp);
+        stamps.lrcvtime = shift(stamps.lrcvtime);
+        assert!(stamps.jiffies < stamps.rcv_tstamp);
+        assert_eq!(
+            ages(since(State::CloseWait, &stamps, HZ_250)),
+            (20_004, 9_996)
+        );
+    }
+
+    #[test]
+    fn a_host_that_has_outlived_a_wrap_has_no_upper_bound() {
+        let late = Stamps {
+            ktime: HZ_250.wrap() + S,
+            ..stamps()
+        };
+        assert_eq!(since(State::CloseWait, &late, HZ_250).earliest, 0);
+    }
+
+    #[test]
+    fn a_lower_bound_never_exceeds_the_upper() {
+        let reordered = Stamps {
+            rcv_tstamp: 100_000 - 6_000,
+            ..stamps()
+        };
+        let since = since(State::CloseWait, &reordered, HZ_250);
+        assert!(since.earliest <= since.latest);
+    }
+
+    #[test]
+    fn an_exact_time_survives_only_within_the_bounds() {
+        let bounds = Since {
+            earliest: 10 * S,
+            latest: 20 * S,
+        };
+        assert_eq!(
+            bounds.narrowed_by(Since::exactly(15 * S)),
+            Since::exactly(15 * S)
+        );
+        assert_eq!(bounds.narrowed_by(Since::exactly(30 * S)), bounds);
+        let older = Since {
+            earliest: 0,
+            latest: 12 * S,
+        };
+        let both = Since {
+            earliest: 10 * S,
+            latest: 12 * S,
+        };
+        assert_eq!(bounds.narrowed_by(older), both);
+    }
+
+    #[test]
+    fn idle_is_since_the_later_of_both_directions() {
+        assert_eq!((1000 * S - last_data(&stamps(), HZ_250)) / 1_000_000, 4_996);
+    }
+}

@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Three kinds of program:
+ *
+ *   on_set_state   says when a socket changes its state (a tracepoint);
+ *   scan_files*    say which process holds which socket (every open file);
+ *   scan_tcp       finds the sockets that no descriptor refers to.
+ *
+ * The first gives timing, the others give truth: the task that happens to run
+ * when a FIN arrives has nothing to do with the socket.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+#include "sockleak.h"
+
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
+#define SOCKFS_MAGIC 0x534F434B
+#define SHUTDOWN_MASK 3
+#define RLIMIT_NOFILE 7
+#define PF_EXITING 0x00000004
+#define PF_KTHREAD 0x00200000
+#define PROC_PID_INIT_INO 0xEFFFFFFCU
+#define MAX_PID_NS_LEVEL 32
+#define MPTCP_SUBFLOWS_MAX 8
+
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT,
+	TCP_SYN_RECV,
+	TCP_FIN_WAIT1,
+	TCP_FIN_WAIT2,
+	TCP_TIME_WAIT,
+	TCP_CLOSE,
+	TCP_CLOSE_WAIT,
+	TCP_LAST_ACK,
+	TCP_LISTEN,
+	TCP_CLOSING,
+	TCP_NEW_SYN_RECV,
+};
+
+/* Set by user space before the programs are loaded. */
+const volatile __u32 watched_states = 1 << TCP_CLOSE_WAIT; /* a bit for each state's number */
+const volatile __u32 transitions_of = 1 << TCP_CLOSE_WAIT; /* which states' edges are emitted */
+const volatile __u32 pid_namespace = PROC_PID_INIT_INO;	   /* whose numbers user space reads */
+const volatile __u64 wakeup_bytes = 1 << 20; /* wake the reader when so much waits in the ring */
+
+/* Records that found no room in the ring. */
+__u64 lost = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} ring SEC(".maps");
+
+/* Puts the records' types into the object's BTF, from where the skeleton takes them. */
+const enum record_kind *unused_record_kind __attribute__((unused));
+const enum sock_flag *unused_sock_flag __attribute__((unused));
+const enum transition_flag *unused_transition_flag __attribute__((unused));
+const struct transition_record *unused_transition __attribute__((unused));
+const struct sock_record *unused_sock __attribute__((unused));
+const struct listener_record *unused_listener __attribute__((unused));
+const struct process_record *unused_process __attribute__((unused));
+
+static __always_inline bool in_set(__u32 set, __u8 state)
+{
+	return state < 32 && (1U << state & set);
+}
+
+/*
+ * A wake-up for each record would cost ten times what the rest of the program
+ * does. The reader comes by on its own timer; it is woken only when the ring
+ * fills faster than that.
+ */
+static __always_inline __u64 wakeup(void)
+{
+	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void count_lost(void)
+{
+	__sync_fetch_and_add(&lost, 1);
+}
+
+/*
+ * The tgid as user space sees it: in the PID namespace it lives in, which may be
+ * a container's. 0 where the task is not visible there.
+ */
+static __always_inline __u32 visible_tgid(struct task_struct *task)
+{
+	struct pid *pid;
+	struct upid *numbers;
+	unsigned int level;
+
+	if (pid_namespace == PROC_PID_INIT_INO)
+		return BPF_CORE_READ(task, tgid);
+	pid = BPF_CORE_READ(task, group_leader, thread_pid);
+	level = BPF_CORE_READ(pid, level);
+	numbers = (void *)pid + bpf_core_field_offset(pid->numbers);
+	for (unsigned int i = 0; i <= MAX_PID_NS_LEVEL && i <= level; i++) {
+		struct upid *upid = (void *)numbers + i * bpf_core_type_size(struct upid);
+
+		if (BPF_CORE_READ(upid, ns, ns.inum) == pid_namespace)
+			return BPF_CORE_READ(upid, nr);
+	}
+	return 0;
+}
+
+static __always_inline void v4_mapped(__u8 out[16], __be32 addr)
+{
+	__u32 *words = (__u32 *)out;
+
+	words[0] = 0;
+	words[1] = 0;
+	words[2] = bpf_htonl(0xffff);
+	words[3] = addr;
+}
+
+/* Sock is a full socket, or (from iter/tcp) a time-wait or a request socket. */
+static __always_inline void read_conn(struct sock *sk, bool full, struct conn *conn)
+{
+	struct sock_common *skc = &sk->__sk_common;
+
+	if (BPF_CORE_READ(skc, skc_family) == AF_INET6) {
+		BPF_CORE_READ_INTO(&conn->saddr, skc, skc_v6_rcv_saddr.in6_u.u6_addr8);
+		BPF_CORE_READ_INTO(&conn->daddr, skc, skc_v6_daddr.in6_u.u6_addr8);
+	} else {
+		v4_mapped(conn->saddr, BPF_CORE_READ(skc, skc_rcv_saddr));
+		v4_mapped(conn->daddr, BPF_CORE_READ(skc, skc_daddr));
+	}
+	conn->dport = bpf_ntohs(BPF_CORE_READ(skc, skc_dport));
+	conn->sport = BPF_CORE_READ(skc, skc_num);
+	/* A destroyed connection has given its port back, but not forgotten it. */
+	if (!conn->sport && full)
+		conn->sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	conn->netns = BPF_CORE_READ(skc, skc_net.net, ns.inum);
+	conn->cookie = BPF_CORE_READ(skc, skc_cookie.counter);
+}
+
+/*
+ * Without a branch, which the verifier would follow both ways for every caller. A
+ * read through a null pointer gives 0.
+ */
+static __always_inline __u8 read_flags(struct sock *sk)
+{
+	unsigned long bits = BPF_CORE_READ(sk, __sk_common.skc_flags);
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u8 subflow = 0;
+
+	if (bpf_core_field_exists(tp->is_mptcp))
+		subflow = BPF_CORE_READ(tp, is_mptcp);
+	return !!BPF_CORE_READ(sk, sk_socket) * SOCK_HAS_SOCKET |
+	       !!BPF_CORE_READ(sk, sk_socket, file) * SOCK_HAS_FILE |
+	       (bits >> SOCK_DONE & 1) * SOCK_PEER_CLOSED |
+	       (bits >> SOCK_DEAD & 1) * SOCK_ORPHAN |
+	       !!BPF_CORE_READ(tp, rcv_nxt) * SOCK_CONNECTED |
+	       BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock) * SOCK_KERNEL |
+	       !!subflow * SOCK_SUBFLOW |
+	       (BPF_CORE_READ(sk, sk_shutdown) == SHUTDOWN_MASK) * SOCK_SHUT_BOTH;
+}
+
+/*
+ * Who made the transition? Only these are made by the task that runs; all others
+ * by a packet or a timer, under whatever task was interrupted. A shutdown of both
+ * directions precedes CLOSE when close() leads there, and never when a RST does.
+ */
+static __always_inline bool made_by_current(struct sock *sk, int oldstate, int newstate)
+{
+	if (oldstate == TCP_CLOSE)
+		return newstate == TCP_SYN_SENT;
+	if (oldstate != TCP_CLOSE_WAIT)
+		return false;
+	return newstate == TCP_LAST_ACK ||
+	       (newstate == TCP_CLOSE && BPF_CORE_READ(sk, sk_shutdown) == SHUTDOWN_MASK);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_set_state, struct sock *sk, int oldstate, int newstate)
+{
+	struct transition_record *record;
+
+	/* Under MPTCP the connection itself has states too; its subflows are what we watch. */
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (!in_set(transitions_of, oldstate) && !in_set(transitions_of, newstate))
+		return 0;
+
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (!record) {
+		count_lost();
+		return 0;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	record->kind = RECORD_TRANSITION;
+	record->sock = (__u64)sk;
+	record->ktime = bpf_ktime_get_ns();
+	record->oldstate = oldstate;
+	record->newstate = newstate;
+	record->sock_flags = read_flags(sk);
+	record->err = BPF_CORE_READ(sk, sk_err);
+	read_conn(sk, true, &record->conn);
+	if (made_by_current(sk, oldstate, newstate)) {
+		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+		unsigned int flags = BPF_CORE_READ(task, flags);
+
+		/* A kernel thread that puts the last reference acts for somebody else. */
+		if (!(flags & PF_KTHREAD)) {
+			record->flags = ACTOR | (flags & PF_EXITING ? ACTOR_EXITING : 0);
+			record->tgid = visible_tgid(task);
+			BPF_CORE_READ_STR_INTO(&record->comm, task, group_leader, comm);
+		}
+	}
+	bpf_ringbuf_submit(record, wakeup());
+	return 0;
+}
+
+/*
+ * Is this a socket that user space asked for? With CLOSE_WAIT goes what a RST
+ * turns it into: CLOSE, on a connection whose peer had said goodbye before.
+ */
+static __always_inline bool is_watched(struct sock *sk, __u8 state)
+{
+	if (in_set(watched_states, state))
+		return true;
+	return state == TCP_CLOSE && in_set(watched_states, TCP_CLOSE_WAIT) &&
+	       BPF_CORE_READ(sk, __sk_common.skc_flags) & 1 << SOCK_DONE &&
+	       BPF_CORE_READ(sk, __sk_common.skc_dport);
+}
+
+/*
+ * The time comes first: what is read after it can be newer than the time says, but
+ * never older, so that an earlier transition is known to be history.
+ */
+static __always_inline void read_sock(struct sock *sk, struct sock_record *record)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	bool full;
+
+	record->ktime = bpf_ktime_get_ns();
+	record->jiffies = bpf_jiffies64();
+	record->sock = (__u64)sk;
+	record->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	/* Time-wait and request sockets share only the first part with the others. */
+	full = record->state != TCP_TIME_WAIT && record->state != TCP_NEW_SYN_RECV;
+	read_conn(sk, full, &record->conn);
+	if (!full)
+		return;
+	record->flags = read_flags(sk);
+	record->err = BPF_CORE_READ(sk, sk_err);
+	record->unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
+	record->mstamp = BPF_CORE_READ(tp, tcp_mstamp);
+	record->rcv_tstamp = BPF_CORE_READ(tp, rcv_tstamp);
+	record->lrcvtime = BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime);
+	record->lsndtime = BPF_CORE_READ(tp, lsndtime);
+}
+
+/*
+ * Accept queues.
+ *
+ * A connection that waits to be accepted has no descriptor; it hangs on its
+ * listener. The records go through the ring: an iterator can hand over 32 KiB for
+ * one file, and a queue may be longer.
+ */
+struct queue_walk {
+	struct request_sock *next;
+	struct sock *listener;
+	__u32 netns;
+	__u16 port;
+};
+
+/* One step along the queue; 1 at its end. */
+static long visit_queued(__u32 index, struct queue_walk *walk)
+{
+	struct request_sock *request = walk->next;
+	struct sock_record record = { .kind = RECORD_QUEUED };
+	struct sock *sk;
+
+	if (!request)
+		return 1;
+	walk->next = BPF_CORE_READ(request, dl_next);
+	sk = BPF_CORE_READ(request, sk);
+	/*
+	 * Nobody holds the queue's lock: a connection accepted just now may have taken
+	 * its request along, and what follows then is no longer this queue.
+	 */
+	if (!sk || BPF_CORE_READ(sk, sk_socket) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	if (!is_watched(sk, BPF_CORE_READ(sk, __sk_common.skc_state)))
+		return 0;
+	read_sock(sk, &record);
+	if (record.conn.netns != walk->netns || record.conn.sport != walk->port)
+		return 0;
+	record.listener = (__u64)walk->listener;
+	if (bpf_ringbuf_output(&ring, &record, sizeof(record), wakeup()))
+		count_lost();
+	return 0;
+}
+
+/* What the verifier of a kernel without bpf_loop() can follow. */
+#define QUEUE_BOUND_UNROLLED 1024
+#define QUEUE_BOUND_LOOP (1 << 16)
+
+/* Which scan has walked this listener's queue already, for another of its holders. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u64);
+} walked SEC(".maps");
+
+static __always_inline void walk_queue(struct sock *listener, struct listener_record *record,
+				       __u64 session, bool has_loop)
+{
+	struct queue_walk walk = {
+		.next = BPF_CORE_READ((struct inet_connection_sock *)listener,
+				      icsk_accept_queue.rskq_accept_head),
+		.listener = listener,
+		.netns = record->conn.netns,
+		.port = record->conn.sport,
+	};
+	__u64 key = (__u64)listener;
+	__u64 *last = bpf_map_lookup_elem(&walked, &key);
+
+	if (last && *last == session)
+		return;
+	bpf_map_update_elem(&walked, &key, &session, BPF_ANY);
+	if (has_loop) {
+		bpf_loop(QUEUE_BOUND_LOOP, visit_queued, &walk, 0);
+		return;
+	}
+	for (__u32 i = 0; i < QUEUE_BOUND_UNROLLED; i++)
+		if (visit_queued(i, &walk))
+			return;
+}
+
+/*
+ * The process whose files are being visited. One scan runs at a time, and an
+ * iterator visits the files of a process one after the other.
+ *
+ * When its buffer is full, an iterator throws away what the program wrote for the
+ * file at hand and shows that file again: so nothing here may change before the
+ * last write for a file has succeeded.
+ */
+static struct {
+	__u64 session;
+	struct task_struct *task;
+	bool holds; /* a record of this process names it */
+	struct process_record record;
+} visited;
+
+static __always_inline bool leave_process(struct bpf_iter_meta *meta)
+{
+	if (visited.session != meta->session_id || !visited.holds)
+		return true;
+	return !bpf_seq_write(meta->seq, &visited.record, sizeof(visited.record));
+}
+
+static __always_inline void enter_process(struct bpf_iter_meta *meta, struct task_struct *task)
+{
+	visited.session = meta->session_id;
+	visited.task = task;
+	visited.holds = false;
+	visited.record.kind = RECORD_PROCESS;
+	visited.record.tgid = visible_tgid(task);
+	visited.record.uid = BPF_CORE_READ(task, cred, euid.val);
+	visited.record.open_fds = 0;
+	visited.record.fd_limit = BPF_CORE_READ(task, signal, rlim[RLIMIT_NOFILE].rlim_cur);
+	BPF_CORE_READ_STR_INTO(&visited.record.comm, task, group_leader, comm);
+}
+
+enum visit {
+	VISIT_NOTHING, /* not ours */
+	VISIT_WROTE,
+	VISIT_FULL, /* no room: it will be shown again */
+};
+
+static __always_inline enum visit visit_listener(struct bpf_iter__task_file *ctx, struct sock *sk,
+						 __u32 tgid, bool has_loop)
+{
+	struct listener_record record = {
+		.kind = RECORD_LISTENER,
+		.tgid = tgid,
+		.fd = ctx->fd,
+		.sock = (__u64)sk,
+		.backlog = BPF_CORE_READ(sk, sk_ack_backlog),
+		.max_backlog = BPF_CORE_READ(sk, sk_max_ack_backlog),
+	};
+
+	if (!record.backlog)
+		return VISIT_NOTHING;
+	read_conn(sk, true, &record.conn);
+	if (bpf_seq_write(ctx->meta->seq, &record, sizeof(record)))
+		return VISIT_FULL;
+	walk_queue(sk, &record, ctx->meta->session_id, has_loop);
+	return VISIT_WROTE;
+}
+
+/* Not inlined, for the verifier's sake: its stack has 512 bytes for all frames together. */
+static __noinline enum visit visit_sock(struct bpf_iter__task_file *ctx, struct sock *sk,
+					__u32 tgid)
+{
+	struct sock_record record = { .kind = RECORD_HELD, .tgid = tgid, .fd = ctx->fd };
+
+	if (!is_watched(sk, BPF_CORE_READ(sk, __sk_common.skc_state)))
+		return VISIT_NOTHING;
+	read_sock(sk, &record);
+	if (bpf_seq_write(ctx->meta->seq, &record, sizeof(record)))
+		return VISIT_FULL;
+	return VISIT_WROTE;
+}
+
+/* An MPTCP connection has a socket of its own; the TCP sockets that carry it hang below. */
+static __always_inline enum visit visit_subflows(struct bpf_iter__task_file *ctx,
+						 struct mptcp_sock *msk, __u32 tgid)
+{
+	enum visit result = VISIT_NOTHING;
+	struct list_head *head, *node;
+
+	head = (void *)msk + bpf_core_field_offset(msk->conn_list);
+	node = BPF_CORE_READ(head, next);
+	for (int i = 0; i < MPTCP_SUBFLOWS_MAX && node && node != head; i++) {
+		struct mptcp_subflow_context *subflow =
+			(void *)node - bpf_core_field_offset(struct mptcp_subflow_context, node);
+		enum visit one = visit_sock(ctx, BPF_CORE_READ(subflow, tcp_sock), tgid);
+
+		if (one == VISIT_FULL)
+			return one;
+		if (one == VISIT_WROTE)
+			result = one;
+		node = BPF_CORE_READ(node, next);
+	}
+	return result;
+}
+
+static __always_inline enum visit visit_file(struct bpf_iter__task_file *ctx,
+					     struct task_struct *task, struct file *file,
+					     bool has_loop)
+{
+	enum visit held, listens = VISIT_NOTHING;
+	struct socket *socket;
+	struct sock *sk;
+	__u16 protocol;
+	__u32 tgid;
+
+	/* bpf_sock_from_file() would say this too, but not to an iterator on 5.10. */
+	if (file->f_inode->i_sb->s_magic != SOCKFS_MAGIC)
+		return VISIT_NOTHING;
+	socket = file->private_data;
+	sk = BPF_CORE_READ(socket, sk);
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)
+		return VISIT_NOTHING;
+	tgid = visible_tgid(task);
+	if (protocol == IPPROTO_MPTCP) {
+		struct mptcp_sock *msk = (struct mptcp_sock *)sk;
+
+		if (!bpf_core_type_exists(struct mptcp_sock))
+			return VISIT_NOTHING;
+		if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+			return visit_subflows(ctx, msk, tgid);
+		/* Its listener, too, queues connections on a TCP socket. */
+		sk = BPF_CORE_READ(msk, first);
+	}
+	held = visit_sock(ctx, sk, tgid);
+	if (held != VISIT_FULL && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		listens = visit_listener(ctx, sk, tgid, has_loop);
+	if (held == VISIT_FULL || listens == VISIT_FULL)
+		return VISIT_FULL;
+	return held == VISIT_WROTE || listens == VISIT_WROTE ? VISIT_WROTE : VISIT_NOTHING;
+}
+
+static __always_inline int visit_task_file(struct bpf_iter__task_file *ctx, bool has_loop)
+{
+	struct bpf_iter_meta *meta = ctx->meta;
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	enum visit result;
+	bool entering;
+
+	if (!task || !file) {
+		if (leave_process(meta))
+			visited.session = 0;
+		return 0;
+	}
+	/*
+	 * Threads share their leader's files and would count twice. The kernel leaves
+	 * them out itself since 5.11 (203d7b054fc7).
+	 */
+	if (task != task->group_leader && task->files == task->group_leader->files)
+		return 0;
+
+	entering = visited.session != meta->session_id || visited.task != task;
+	if (entering && !leave_process(meta))
+		return 0;
+	result = visit_file(ctx, task, file, has_loop);
+	if (result == VISIT_FULL)
+		return 0;
+	if (entering)
+		enter_process(meta, task);
+	visited.record.open_fds++;
+	if (result == VISIT_WROTE)
+		visited.holds = true;
+	return 0;
+}
+
+/* One of these two is loaded: the first where the kernel has bpf_loop() (5.17, e6f2dd0f8067). */
+SEC("iter/task_file")
+int scan_files(struct bpf_iter__task_file *ctx)
+{
+	return visit_task_file(ctx, true);
+}
+
+SEC("iter/task_file")
+int scan_files_unrolled(struct bpf_iter__task_file *ctx)
+{
+	return visit_task_file(ctx, false);
+}
+
+/* Sees one network namespace: that of the task that opens the iterator. */
+SEC("iter/tcp")
+int scan_tcp(struct bpf_iter__tcp *ctx)
+{
+	struct sock *sk = (struct sock *)ctx->sk_common;
+	struct sock_record record = { .kind = RECORD_UNHELD };
+
+	if (!sk || !is_watched(sk, BPF_CORE_READ(sk, __sk_common.skc_state)))
+		return 0;
+	read_sock(sk, &record);
+	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,23 @@
+//! `sockleak list`: one report, and exit.
+
+use std::io;
+
+use anyhow::Result;
+
+use super::show;
+use crate::cli::ReportArgs;
+use crate::exit::Exit;
+use crate::monitor::Monitor;
+
+/// Runs it.
+///
+/// # Errors
+/// Where the kernel side cannot run, or stdout is gone.
+pub fn run(args: &ReportArgs) -> Result<Exit> {
+    let kernel = &args.kernel;
+    let mut monitor = Monitor::open(args.watched(), kernel.ring_size, kernel.btf.clone())?;
+    monitor.scan_all()?;
+    let report = monitor.report(&args.filter(), args.sort);
+    show(&report, args, false, &mut io::stdout())?;
+    Ok(Exit::from(&report))
+}

@@ -1,0 +1,35 @@
+//! `sockleak watch`: a report each interval, until a signal.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use anyhow::Result;
+
+use super::show;
+use crate::cli::WatchArgs;
+use crate::exit::Exit;
+use crate::monitor::{Monitor, now};
+use crate::stop::Stop;
+use crate::trend::Trend;
+
+/// Runs it.
+///
+/// # Errors
+/// Where the kernel side cannot run, or stdout is gone.
+pub fn run(args: &WatchArgs) -> Result<Exit> {
+    let kernel = &args.report.kernel;
+    let filter = args.report.filter();
+    let stop = Stop::on_signals()?;
+    let mut monitor = Monitor::open(args.report.watched(), kernel.ring_size, kernel.btf.clone())?;
+    monitor.attach()?;
+    let mut trend = Trend::default();
+    loop {
+        monitor.refresh()?;
+        let mut report = monitor.report(&filter, args.report.sort);
+        report.add_trend(&mut trend, now().ktime);
+        show(&report, &args.report, true, &mut io::stdout())?;
+        if monitor.follow(stop.as_fd(), args.interval)? {
+            return Ok(Exit::from(&report));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Which rows a report shows.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::conn::Endpoint;
+use crate::report::SocketRow;
+
+/// What a row must be like to be shown. What is not said does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Leaked (of established connections: idle) for so long, provably.
+    pub min_age: Option<Duration>,
+    /// Held by one of these processes.
+    pub pid: Vec<u32>,
+    /// Held by a process with one of these names.
+    pub comm: Vec<String>,
+    /// Held by a process of one of these users.
+    pub uid: Vec<u32>,
+    /// Our end is one of these.
+    pub local: Vec<Address>,
+    /// The peer's end is one of these.
+    pub remote: Vec<Address>,
+    /// Either end has one of these ports.
+    pub port: Vec<u16>,
+    /// In one of these network namespaces.
+    pub netns: Vec<u32>,
+}
+
+impl Filter {
+    /// Whether the row is shown.
+    pub fn matches(&self, row: &SocketRow) -> bool {
+        self.matches_conn(&row.local, &row.remote, row.netns)
+            && self
+                .min_age
+                .is_none_or(|least| u128::from(row.stranded()) >= least.as_nanos())
+            && any(&self.pid, |&pid| row.pid == Some(pid))
+            && any(&self.comm, |comm| row.comm.as_deref() == Some(comm))
+            && any(&self.uid, |&uid| row.uid == Some(uid))
+    }
+
+    /// The same for what has a connection, but is no row.
+    pub fn matches_conn(&self, local: &Endpoint, remote: &Endpoint, netns: u32) -> bool {
+        any(&self.local, |address| address.matches(local))
+            && any(&self.remote, |address| address.matches(remote))
+            && any(&self.port, |&port| {
+                local.port == port || remote.port == port
+            })
+            && any(&self.netns, |&inode| netns == inode)
+    }
+}
+
+/// An empty list allows everything.
+fn any<T>(allowed: &[T], matches: impl FnMut(&T) -> bool) -> bool {
+    allowed.is_empty() || allowed.iter().any(matches)
+}
+
+/// `ADDR`, `ADDR/BITS`, `ADDR:PORT`, `ADDR/BITS:PORT` or `:PORT`; IPv6 in brackets where a port
+/// follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    net: Option<IpNet>,
+    port: Option<u16>,
+}
+
+impl Address {
+    fn matches(&self, endpoint: &Endpoint) -> bool {
+        self.net.is_none_or(|net| net.contains(&endpoint.addr))
+            && self.port.is_none_or(|port| endpoint.port == port)
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (net, port) = split(text)?;
+        let port = match port {
+            Some(port) => Some(
+                port.parse()
+                    .map_err(|_| format!("'{port}' is not a port"))?,
+            ),
+            None => None,
+        };
+        if net.is_empty() && port.is_some() {
+            return Ok(Self { net: None, port });
+        }
+        let parsed = net
+            .parse::<IpNet>()
+            .ok()
+            .or_else(|| Some(net.parse::<IpAddr>().ok()?.into()));
+        match parsed {
+            // A v4-mapped address prints as the IPv4 address, and is sought as that.
+            Some(IpNet::V6(v6)) if v6.prefix_len() == 128 => Ok(Self {
+                net: Some(IpNet::from(v6.addr().to_canonical())),
+                port,
+            }),
+            Some(net) => Ok(Self {
+                net: Some(net),
+                port,
+            }),
+            None => Err(format!(
+                "'{net}' is neither an IP address nor a CIDR block (names are not looked up)"
+            )),
+        }
+    }
+}
+
+/// Splits the port off.
+fn split(text: &str) -> Result<(&str, Option<&str>), String> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (net, rest) = rest.split_once(']').ok_or("a ']' is missing")?;
+        return match rest.strip_prefix(':') {
+            Some(port) => Ok((net, Some(port))),
+            None if rest.is_empty() => Ok((net, None)),
+            None => Err(format!("'{rest}' after the ']' is not a port")),
+        };
+    }
+    Ok(match text.split_once(':') {
+        // More than one colon: IPv6 without a port.
+        Some((_, port)) if port.contains(':') => (text, None),
+        Some((net, port)) => (net, Some(port)),
+        None => (text, None),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(address: &str, endpoint: &str) -> bool {
+        let end: std::net::SocketAddr = endpoint.parse().unwrap();
+        let endpoint = Endpoint {
+            addr: end.ip(),
+            port: end.port(),
+        };
+        address.parse::<Address>().unwrap().matches(&endpoint)
+    }
+
+    #[test]
+    fn every_form_of_address() {
+        for yes in [
+            "10.1.2.3",
+            "10.1.0.0/16",
+            "10.1.2.3:80",
+            "10.0.0.0/8:80",
+            ":80",
+            "0.0.0.0/0",
+        ] {
+            assert!(matches(yes, "10.1.2.3:80"), "{yes}");
+        }
+        for no in ["10.1.2.4", "10.2.0.0/16", "10.1.2.3:81", ":81", "::/0"] {
+            assert!(!matches(no, "10.1.2.3:80"), "{no}");
+        }
+        for yes in [
+            "fd00::1",
+            "[fd00::1]",
+            "[fd00::1]:80",
+            "fd00::/8",
+            "[fd00::/8]:80",
+            ":80",
+        ] {
+            assert!(matches(yes, "[fd00::1]:80"), "{yes}");
+        }
+        assert!(matches("::ffff:10.1.2.3", "10.1.2.3:80"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_said() {
+        for bad in [
+            "",
+            "10.1.2",
+            "10.0.0.0/33",
+            "10.1.2.3:http",
+            "10.1.2.3:70000",
+            "[::1",
+            "host",
+        ] {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
+        assert_eq!(
+            "[::1]80".parse::<Address>().unwrap_err(),
+            "'80' after the ']' is not a port"
+        );
+    }
+}

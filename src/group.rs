@@ -1,0 +1,104 @@
+//! Rows counted by what they have in common.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::report::{Ownership, Report, SocketRow, rfc3339, seconds};
+
+/// What rows are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum GroupBy {
+    /// The holder.
+    Process,
+    /// Our end: the address and port that the clients of a service connect to.
+    Listener,
+    /// The peer's address.
+    Remote,
+    /// The kind of bug.
+    Verdict,
+    /// The TCP state.
+    State,
+}
+
+/// A report of counts.
+#[derive(Clone, Debug, Serialize)]
+pub struct Grouped {
+    /// As in [`Report`].
+    pub schema: u32,
+    /// When: UTC, to the millisecond.
+    #[serde(serialize_with = "rfc3339")]
+    pub time: SystemTime,
+    /// Whether nothing can be missing or wrong.
+    pub complete: bool,
+    /// If something can be: why.
+    pub incomplete: Vec<String>,
+    /// How many records the kernel could not hand over, since the start.
+    pub lost_events: u64,
+    /// The largest group first.
+    pub groups: Vec<Group>,
+}
+
+/// Rows with something in common.
+#[derive(Clone, Debug, Serialize)]
+pub struct Group {
+    /// What they have in common.
+    pub key: String,
+    /// How many they are.
+    pub count: usize,
+    /// The age of the oldest.
+    #[serde(rename = "oldest_age_seconds", serialize_with = "seconds")]
+    pub oldest_age: u64,
+    /// How many there are of each verdict; `unknown` where there is none.
+    pub verdicts: BTreeMap<&'static str, usize>,
+}
+
+impl Grouped {
+    /// Counts the rows of a report.
+    pub fn build(report: &Report, by: GroupBy) -> Self {
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        for row in &report.sockets {
+            let key = key(row, by);
+            let group = groups.entry(key.clone()).or_insert_with(|| Group {
+                key,
+                count: 0,
+                oldest_age: 0,
+                verdicts: BTreeMap::new(),
+            });
+            group.count += 1;
+            group.oldest_age = group.oldest_age.max(row.stranded());
+            let verdict = row.verdict.map_or("unknown", |verdict| verdict.name());
+            *group.verdicts.entry(verdict).or_default() += 1;
+        }
+        let mut groups: Vec<_> = groups.into_values().collect();
+        groups.sort_by_key(|group| Reverse((group.count, group.oldest_age)));
+        Self {
+            schema: report.schema,
+            time: report.time,
+            complete: report.complete,
+            incomplete: report.incomplete.clone(),
+            lost_events: report.lost_events,
+            groups,
+        }
+    }
+}
+
+fn key(row: &SocketRow, by: GroupBy) -> String {
+    match by {
+        GroupBy::Process => match (row.pid, &row.comm, row.ownership) {
+            (Some(pid), Some(comm), _) => format!("{comm}[{pid}]"),
+            (Some(pid), None, _) => format!("[{pid}]"),
+            (None, _, Ownership::Kernel) => "kernel".to_owned(),
+            (None, ..) => "unknown".to_owned(),
+        },
+        GroupBy::Listener => row.local.to_string(),
+        GroupBy::Remote => row.remote.addr.to_string(),
+        GroupBy::Verdict => row
+            .verdict
+            .map_or("unknown", |verdict| verdict.name())
+            .to_owned(),
+        GroupBy::State => row.state.name().to_owned(),
+    }
+}

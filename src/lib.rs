@@ -1,0 +1,45 @@
+//! Finds leaked TCP sockets on a running Linux host and says who holds them.
+//!
+//! A connection is leaked when its peer is gone and the local program still keeps it: the kernel
+//! leaves it in CLOSE_WAIT until somebody calls `close()`.
+//!
+//! Two rules decide everything here. *Events give timing; the scan gives truth*: the tracepoint
+//! says when a socket entered a state, and never who owns it. *Never guess*: what is unknown
+//! prints as unknown, and a wrong PID is worse than none.
+//!
+//! ```text
+//! kernel                                  user space
+//! tp_btf/inet_sock_set_state ─┐
+//!   edges of watched states   ├─ ring ──┐
+//! iter/task_file ─────────────┤         ├─> probe ──> event ──> table ──> report ──> view
+//!   sockets, accept queues    ├─ read ──┘  (libbpf)  (decode)  (live)              text, json
+//! iter/tcp ───────────────────┘                 └──── monitor ────┘
+//!   sockets without descriptor                  (when to scan: schedule)
+//! ```
+//!
+//! One thread: follow the ring, apply, and on each tick scan if there is a reason, build a report,
+//! render it. Only [`probe`] touches libbpf; [`event`], [`table`], [`report`] and [`view`] are pure
+//! and are tested without privilege.
+
+pub mod age;
+mod bpf;
+pub mod cli;
+pub mod command;
+pub mod conn;
+pub mod event;
+pub mod exit;
+pub mod filter;
+pub mod group;
+pub mod monitor;
+pub mod netns;
+pub mod privilege;
+pub mod probe;
+pub mod report;
+pub mod residence;
+pub mod schedule;
+pub mod state;
+pub mod stop;
+pub mod table;
+pub mod trend;
+pub mod verdict;
+pub mod view;

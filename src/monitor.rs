@@ -1,0 +1,221 @@
+//! Probe and table together: attach first, scan second, and keep both in step.
+
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::time::{ClockId, clock_getres, clock_gettime};
+
+use crate::age::Tick;
+use crate::filter::Filter;
+use crate::probe::{Config, Probe, ProbeError};
+use crate::report::{Health, Moment, Report, SortKey};
+use crate::schedule::{Reason, Schedule};
+use crate::state::StateSet;
+use crate::table::{CAPACITY, Covered, Table};
+
+/// How often a scan that has met sockets on the move looks again, before `list` gives up.
+const ATTEMPTS: usize = 4;
+
+/// What is leaked, kept up to date.
+pub struct Monitor {
+    probe: Probe,
+    table: Table,
+    schedule: Schedule,
+    /// The records lost before the last scan that nothing was lost during.
+    reconciled: u64,
+    /// Where the last scan could not look.
+    uncovered: Vec<u32>,
+}
+
+impl Monitor {
+    /// Loads the programs.
+    ///
+    /// # Errors
+    /// See [`Probe::open`].
+    pub fn open(
+        watched: StateSet,
+        ring_size: u32,
+        btf: Option<PathBuf>,
+    ) -> Result<Self, ProbeError> {
+        let probe = Probe::open(&Config {
+            watched,
+            transitions: watched,
+            ring_size,
+            btf,
+        })?;
+        Ok(Self {
+            probe,
+            table: Table::new(watched, tick(), CAPACITY),
+            schedule: Schedule::default(),
+            reconciled: 0,
+            uncovered: Vec::new(),
+        })
+    }
+
+    /// Begins to follow transitions.
+    ///
+    /// # Errors
+    /// See [`Probe::attach`].
+    pub fn attach(&mut self) -> Result<(), ProbeError> {
+        self.probe.attach()
+    }
+
+    /// Waits for the time to pass, and follows transitions meanwhile; says whether `stop` has become
+    /// readable before.
+    ///
+    /// # Errors
+    /// Where the ring cannot be read.
+    pub fn follow(&mut self, stop: BorrowedFd<'_>, time: Duration) -> Result<bool, ProbeError> {
+        let end = Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let stopped = self.probe.wait(stop, left)?;
+            self.drain()?;
+            if stopped || left.is_zero() {
+                return Ok(stopped);
+            }
+        }
+    }
+
+    /// Brings the table up to date, with a scan if there is a reason for one.
+    ///
+    /// # Errors
+    /// Where the ring or an iterator cannot be read.
+    pub fn refresh(&mut self) -> Result<(), ProbeError> {
+        self.drain()?;
+        let reason = if self.table.has_unseen() || self.probe.lost() > self.reconciled {
+            Reason::Urgent
+        } else if self.table.is_empty() {
+            Reason::IdleAudit
+        } else {
+            Reason::Audit
+        };
+        let now = monotonic();
+        if self.schedule.is_due(now, reason) {
+            let before = cpu_time();
+            self.scan(self.schedule.is_first())?;
+            self.schedule
+                .charge(monotonic(), cpu_time().saturating_sub(before));
+        }
+        Ok(())
+    }
+
+    /// Scans once, completely; again where sockets moved between its passes.
+    ///
+    /// # Errors
+    /// Where an iterator cannot be read.
+    pub fn scan_all(&mut self) -> Result<(), ProbeError> {
+        for _ in 0..ATTEMPTS {
+            self.scan(true)?;
+            if !self.table.has_missing_owners() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the table says now.
+    pub fn report(&self, filter: &Filter, sort: SortKey) -> Report {
+        Report::build(&self.table, filter, sort, now(), self.health())
+    }
+
+    /// How far that can be trusted.
+    fn health(&self) -> Health {
+        let mut incomplete = Vec::new();
+        let lost = self.probe.lost();
+        if lost > self.reconciled {
+            incomplete.push("events were lost and are not reconciled yet".to_owned());
+        }
+        if self.table.is_full() {
+            incomplete.push(format!(
+                "the table is full: it has room for {CAPACITY} sockets"
+            ));
+        }
+        let bound = self.probe.queue_bound();
+        for queue in self
+            .table
+            .queues()
+            .filter(|queue| queue.listener.backlog > bound)
+        {
+            incomplete.push(format!(
+                "the accept queue of {} is longer than the {bound} that this kernel can walk",
+                queue.listener.conn.local
+            ));
+        }
+        if !self.uncovered.is_empty() {
+            incomplete.push(format!(
+                "sockets without a descriptor cannot be seen in {} network namespaces: \
+                 this needs CAP_SYS_ADMIN (and Linux 5.9)",
+                self.uncovered.len()
+            ));
+        }
+        Health {
+            incomplete,
+            lost_events: lost,
+        }
+    }
+
+    fn drain(&mut self) -> Result<(), ProbeError> {
+        for record in self.probe.take()? {
+            self.table.absorb(record);
+        }
+        Ok(())
+    }
+
+    /// Scans every file; and for what that leaves unseen, or `everywhere`, every socket.
+    fn scan(&mut self, everywhere: bool) -> Result<(), ProbeError> {
+        self.drain()?;
+        let lost = self.probe.lost();
+        let everywhere = everywhere || lost > self.reconciled;
+        self.table.begin_scan(ktime());
+        self.probe.scan_files(|record| self.table.absorb(record))?;
+
+        let wanted = self.table.netns_to_cover();
+        let covered = if everywhere {
+            self.probe
+                .scan_tcp(None, |record| self.table.absorb(record))?
+        } else {
+            self.probe
+                .scan_tcp(Some(&wanted), |record| self.table.absorb(record))?
+        };
+        self.table.end_scan(&covered);
+        if let Covered::AllBut(uncovered) = covered {
+            self.uncovered = uncovered;
+        }
+        if self.probe.lost() == lost {
+            self.reconciled = lost;
+        }
+        Ok(())
+    }
+}
+
+/// The moment, by both clocks.
+pub fn now() -> Moment {
+    Moment {
+        ktime: ktime(),
+        time: SystemTime::now(),
+    }
+}
+
+/// The clock that the kernel's records are stamped by.
+fn ktime() -> u64 {
+    u64::try_from(monotonic().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn monotonic() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The coarse clocks advance by ticks, so their resolution is 1/HZ s.
+fn tick() -> Tick {
+    let resolution =
+        clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from);
+    Tick {
+        ns: u64::try_from(resolution.as_nanos()).unwrap_or(0),
+    }
+}

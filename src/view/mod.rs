@@ -1,0 +1,36 @@
+//! Views: a finished value in, bytes out. One file a format.
+
+pub mod events;
+pub mod json;
+pub mod text;
+
+use std::borrow::Cow;
+
+/// What other processes call themselves, made harmless for a terminal: what would not print is
+/// escaped as in a Rust string.
+pub fn sanitised(name: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
+    if name.chars().all(is_plain) {
+        return Cow::Borrowed(name);
+    }
+    let mut out = String::with_capacity(name.len() + 8);
+    for c in name.chars() {
+        match is_plain(c) {
+            true => out.push(c),
+            false => out.extend(c.escape_debug()),
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_act_on_a_terminal_is_escaped() {
+        assert_eq!(sanitised("it's a \"näme\" 東"), "it's a \"näme\" 東");
+        assert_eq!(sanitised("\x1b[2J\x07\n"), "\\u{1b}[2J\\u{7}\\n");
+        assert_eq!(sanitised("\u{9b}31m\u{202e}"), "\\u{9b}31m\\u{202e}");
+    }
+}

@@ -1,0 +1,286 @@
+//! For people: aligned columns, a line for each process, a sentence for each verdict.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, Write};
+
+use super::sanitised;
+use crate::group::Grouped;
+use crate::report::{AgeIs, ListenerRow, Ownership, ProcessRow, Report, SocketRow};
+use crate::state::State;
+
+/// How to write it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// With the line above the columns.
+    pub headers: bool,
+    /// With colours.
+    pub colour: bool,
+    /// With a line that says when.
+    pub time: bool,
+}
+
+const BOLD: &str = "\x1b[1m";
+const PLAIN: &str = "\x1b[0m";
+
+/// Writes a report; nothing at all where nothing is leaked.
+///
+/// # Errors
+/// Where `out` does not take it.
+pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+    if report.sockets.is_empty() {
+        return Ok(());
+    }
+    let (bold, plain) = if style.colour {
+        (BOLD, PLAIN)
+    } else {
+        ("", "")
+    };
+    if style.time {
+        writeln!(
+            out,
+            "{bold}{}{plain}",
+            humantime::format_rfc3339_seconds(report.time)
+        )?;
+    }
+    table(&columns(report), &report.sockets, style, out)?;
+
+    for process in &report.processes {
+        writeln!(out, "{bold}{}{plain}", ProcessLine(process))?;
+    }
+    for listener in &report.listeners {
+        writeln!(out, "{}", ListenerLine(listener))?;
+    }
+    let verdicts: BTreeSet<_> = report
+        .sockets
+        .iter()
+        .filter_map(|row| row.verdict)
+        .collect();
+    for verdict in verdicts {
+        writeln!(out, "{verdict}: {}", verdict.summary())?;
+    }
+    Ok(())
+}
+
+/// Writes groups; nothing at all where nothing is leaked.
+///
+/// # Errors
+/// Where `out` does not take it.
+pub fn render_groups(grouped: &Grouped, style: Style, out: &mut impl Write) -> io::Result<()> {
+    if grouped.groups.is_empty() {
+        return Ok(());
+    }
+    if style.time {
+        writeln!(out, "{}", humantime::format_rfc3339_seconds(grouped.time))?;
+    }
+    let columns: [Column<crate::group::Group>; 4] = [
+        Column::right("COUNT", |group, out| write!(out, "{}", group.count)),
+        Column::right("OLDEST", |group, out| {
+            write!(out, "{}", Span(group.oldest_age))
+        }),
+        Column::left("WHAT", |group, out| out.write_str(&sanitised(&group.key))),
+        Column::left("VERDICTS", |group, out| {
+            for (index, (verdict, count)) in group.verdicts.iter().enumerate() {
+                let share = count * 100 / group.count;
+                let comma = if index > 0 { ", " } else { "" };
+                write!(out, "{comma}{verdict} {share}%")?;
+            }
+            Ok(())
+        }),
+    ];
+    table(&columns, &grouped.groups, style, out)
+}
+
+/// A column: how a cell of it is written.
+struct Column<Row> {
+    title: &'static str,
+    to_the_right: bool,
+    cell: fn(&Row, &mut String) -> fmt::Result,
+}
+
+impl<Row> Column<Row> {
+    fn left(title: &'static str, cell: fn(&Row, &mut String) -> fmt::Result) -> Self {
+        Self {
+            title,
+            to_the_right: false,
+            cell,
+        }
+    }
+
+    fn right(title: &'static str, cell: fn(&Row, &mut String) -> fmt::Result) -> Self {
+        Self {
+            title,
+            to_the_right: true,
+            cell,
+        }
+    }
+}
+
+fn columns(report: &Report) -> Vec<Column<SocketRow>> {
+    let mut columns = vec![
+        Column::right("AGE", |row: &SocketRow, out| {
+            let bound = if row.age_is == AgeIs::AtLeast {
+                ">="
+            } else {
+                ""
+            };
+            write!(out, "{bound}{}", Span(row.age))
+        }),
+        Column::right("PID", |row, out| match row.pid {
+            Some(pid) => write!(out, "{pid}"),
+            None => out.write_str("-"),
+        }),
+        Column::left("COMM", |row, out| match (&row.comm, row.ownership) {
+            (Some(comm), _) => out.write_str(&sanitised(comm)),
+            (None, Ownership::Kernel) => out.write_str("(kernel)"),
+            (None, Ownership::Unknown) => out.write_str("(unknown)"),
+            (None, _) => out.write_str("-"),
+        }),
+        Column::right("FD", |row, out| match row.fds.as_slice() {
+            [] => out.write_str("-"),
+            [fd] => write!(out, "{fd}"),
+            [a, b] if a + b < 200 => write!(out, "{a},{b}"),
+            more => write!(out, "{} fds", more.len()),
+        }),
+        Column::left("LOCAL", |row, out| write!(out, "{}", row.local)),
+        Column::left("REMOTE", |row, out| write!(out, "{}", row.remote)),
+    ];
+    // Only what differs is worth a column.
+    let ordinary = |row: &SocketRow| matches!(row.state, State::CloseWait | State::Close);
+    if !report.sockets.iter().all(ordinary) {
+        columns.push(Column::left("STATE", |row, out| {
+            out.write_str(row.state.name())
+        }));
+    }
+    if report
+        .sockets
+        .iter()
+        .any(|row| row.netns != report.sockets[0].netns)
+    {
+        columns.push(Column::left("NETNS", |row, out| {
+            write!(out, "{}", row.netns)
+        }));
+    }
+    columns.push(Column::left("VERDICT", |row, out| {
+        match (row.verdict, row.unread_bytes) {
+            (Some(verdict), _) => out.write_str(verdict.name()),
+            (None, _) => out.write_str("-"),
+        }
+    }));
+    if report
+        .sockets
+        .iter()
+        .any(|row| row.unread_bytes.unwrap_or(0) > 0)
+    {
+        columns.push(Column::right("UNREAD", |row, out| match row.unread_bytes {
+            Some(bytes) => write!(out, "{bytes}"),
+            None => out.write_str("-"),
+        }));
+    }
+    columns
+}
+
+fn table<Row>(
+    columns: &[Column<Row>],
+    rows: &[Row],
+    style: Style,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut cell = String::new();
+    let write_cell = |column: &Column<Row>, row: &Row, cell: &mut String| {
+        cell.clear();
+        (column.cell)(row, cell).map_err(io::Error::other)
+    };
+    let mut widths = Vec::with_capacity(columns.len());
+    for column in columns {
+        let mut width = if style.headers { column.title.len() } else { 0 };
+        for row in rows {
+            write_cell(column, row, &mut cell)?;
+            width = width.max(cell.chars().count());
+        }
+        widths.push(width);
+    }
+    let last = columns.len() - 1;
+    let put = |index: usize, text: &str, out: &mut dyn Write| {
+        let width = widths[index];
+        match (columns[index].to_the_right, index == last) {
+            (true, _) => write!(out, "{text:>width$}")?,
+            (false, true) => write!(out, "{text}")?,
+            (false, false) => write!(out, "{text:width$}")?,
+        }
+        out.write_all(if index == last { b"\n" } else { b" " })
+    };
+    if style.headers {
+        for (index, column) in columns.iter().enumerate() {
+            put(index, column.title, out)?;
+        }
+    }
+    for row in rows {
+        for (index, column) in columns.iter().enumerate() {
+            write_cell(column, row, &mut cell)?;
+            put(index, &cell, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// A length of time in at most six characters.
+struct Span(u64);
+
+impl Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1_000_000_000;
+        match seconds {
+            0..60 => write!(f, "{seconds}.{}s", self.0 / 100_000_000 % 10),
+            60..3_600 => write!(f, "{}m{:02}s", seconds / 60, seconds % 60),
+            3_600..86_400 => write!(f, "{}h{:02}m", seconds / 3_600, seconds / 60 % 60),
+            _ => write!(f, "{}d{:02}h", seconds / 86_400, seconds / 3_600 % 24),
+        }
+    }
+}
+
+struct ProcessLine<'a>(&'a ProcessRow);
+
+impl Display for ProcessLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let process = self.0;
+        let comm = process.comm.as_deref().map_or("?".into(), sanitised);
+        write!(f, "{comm}[{}]: {} leaked", process.pid, process.leaked)?;
+        if let (Some(open), Some(limit)) = (process.open_fds, process.fd_limit) {
+            write!(f, ", {open} of {limit} descriptors open")?;
+        }
+        if let (Some(rate), Some(left)) = (process.leaked_per_minute, process.exhausted_in_seconds)
+        {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "saturates"
+            )]
+            let left = Span((left * 1e9) as u64);
+            write!(f, ", {rate:.1} more a minute, the last in {left}")?;
+        }
+        Ok(())
+    }
+}
+
+struct ListenerLine<'a>(&'a ListenerRow);
+
+impl Display for ListenerLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ListenerRow {
+            local,
+            pid,
+            backlog,
+            max_backlog,
+            never_accepted,
+            ..
+        } = self.0;
+        let comm = self.0.comm.as_deref().map_or("?".into(), sanitised);
+        let fd = self.0.fds.first().copied().unwrap_or_default();
+        write!(
+            f,
+            "listener {local} of {comm}[{pid}], fd {fd}: backlog: {backlog}/{max_backlog}, \
+             {never_accepted} never accepted"
+        )
+    }
+}
