@@ -164,6 +164,11 @@ impl SockFlags {
         u32::from(self.0) & flag.0 != 0
     }
 
+    /// It was accepted, or made by a program.
+    pub fn has_socket(self) -> bool {
+        self.has(raw::sock_flag::SOCK_HAS_SOCKET)
+    }
+
     /// Some descriptor refers to it, though perhaps one in flight.
     pub fn has_file(self) -> bool {
         self.has(raw::sock_flag::SOCK_HAS_FILE)

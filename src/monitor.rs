@@ -170,7 +170,6 @@ impl Monitor {
         let everywhere = everywhere || lost > self.reconciled;
         self.table.begin_scan(ktime());
         self.probe.scan_files(|record| self.table.absorb(record))?;
-
         let wanted = self.table.netns_to_cover();
         let covered = if everywhere {
             self.probe

@@ -14,7 +14,8 @@ use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::Enum;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{
-    Iter, Link, ObjectBuilder, OpenObject, PrintLevel, RingBuffer, RingBufferBuilder, set_print,
+    Iter, Link, MapCore, ObjectBuilder, OpenObject, PrintLevel, RingBuffer, RingBufferBuilder,
+    set_print,
 };
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,6 +23,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use thiserror::Error;
 
 use crate::bpf::{OpenSockleakSkel, SockleakSkel, SockleakSkelBuilder};
+use crate::conn::SockPtr;
 use crate::event::{self, DecodeError, Record};
 use crate::state::StateSet;
 use crate::table::Covered;
@@ -59,7 +61,7 @@ pub enum ProbeError {
     )]
     NoBtf,
     /// The kernel has refused something.
-    #[error("cannot {action}: {error}{}", last_note(.notes))]
+    #[error("cannot {action}: {error}{}", first_note(.notes))]
     Refused {
         /// What was tried.
         action: &'static str,
@@ -86,9 +88,10 @@ fn names(capabilities: &[caps::Capability]) -> String {
         .join(" and ")
 }
 
-fn last_note(notes: &[String]) -> String {
+fn first_note(notes: &[String]) -> String {
+    // The first names the culprit; what follows is the verifier's log, and who else failed then.
     notes
-        .last()
+        .first()
         .map_or_else(String::new, |note| format!(" ({note})"))
 }
 
@@ -98,10 +101,18 @@ pub struct Probe {
     ring: RingBuffer<'static>,
     wakeups: Epoll,
     inbox: Rc<RefCell<Inbox>>,
+    links: Links,
+    buffer: Vec<u8>,
+}
+
+/// What is attached.
+struct Links {
     files: Link,
+    /// Along the accept queues, and to tell what is in them. Since 5.9 (a5cbe05a6673).
+    queues: Option<(Link, Link)>,
+    /// Since 5.9 (52d87d5f6418).
     tcp: Option<Link>,
     tracepoint: Option<Link>,
-    buffer: Vec<u8>,
 }
 
 /// What has come through the ring.
@@ -159,27 +170,12 @@ impl Probe {
             error: errno.into(),
         })?;
 
-        let files = match skeleton.progs.scan_files.autoload() {
-            true => skeleton.progs.scan_files.attach(),
-            false => skeleton.progs.scan_files_unrolled.attach(),
-        };
         Ok(Self {
-            files: files.map_err(refused("attach iter/task_file"))?,
-            tcp: match skeleton.progs.scan_tcp.autoload() {
-                true => Some(
-                    skeleton
-                        .progs
-                        .scan_tcp
-                        .attach()
-                        .map_err(refused("attach iter/tcp"))?,
-                ),
-                false => None,
-            },
+            links: attach_iterators(&skeleton)?,
             skeleton,
             ring,
             wakeups,
             inbox,
-            tracepoint: None,
             buffer: vec![0; ITER_BUFFER],
         })
     }
@@ -190,7 +186,7 @@ impl Probe {
     /// Where the kernel refuses.
     pub fn attach(&mut self) -> Result<(), ProbeError> {
         let link = self.skeleton.progs.on_set_state.attach();
-        self.tracepoint = Some(link.map_err(refused("attach tp_btf/inet_sock_set_state"))?);
+        self.links.tracepoint = Some(link.map_err(refused("attach tp_btf/inet_sock_set_state"))?);
         Ok(())
     }
 
@@ -245,20 +241,53 @@ impl Probe {
 
     /// How long a queue may be before its rest is not walked.
     pub fn queue_bound(&self) -> u32 {
-        match self.skeleton.progs.scan_files.autoload() {
+        match self.skeleton.progs.walk_queues.autoload() {
             true => 1 << 16,
             false => 1 << 10,
         }
     }
 
-    /// Reports every watched socket that a process holds, or that waits in the accept queue of a
-    /// listener that one holds; and what came through the ring meanwhile.
+    /// Reports every watched socket that a process holds, every listener with a queue, and every
+    /// watched socket in these queues.
     ///
     /// # Errors
-    /// Where the iterator fails half-way.
+    /// Where an iterator fails half-way.
     pub fn scan_files(&mut self, mut report: impl FnMut(Record)) -> Result<(), ProbeError> {
-        let iter = Iter::new(&self.files).map_err(refused("open iter/task_file"))?;
-        self.read_iter(iter, &mut report)
+        let mut listeners = Vec::new();
+        let iter = Iter::new(&self.links.files).map_err(refused("open iter/task_file"))?;
+        self.read_iter(iter, |record| {
+            if let Record::Listener(_, listener) = &record {
+                listeners.push(listener.sock);
+            }
+            report(record);
+        })?;
+        let Some((walk, tell)) = self.links.queues.as_ref().filter(|_| !listeners.is_empty())
+        else {
+            return Ok(());
+        };
+        let open = |link| Iter::new(link).map_err(refused("open iter/bpf_map_elem"));
+        let (walk, tell) = (open(walk)?, open(tell)?);
+        self.read_iter(walk, |_| {})?;
+        let mut queued = Vec::new();
+        self.read_iter(tell, |record| {
+            if let Record::Queued(_, sock) = &record {
+                queued.push(sock.sock);
+            }
+            report(record);
+        })?;
+        self.forget(&listeners, &queued);
+        Ok(())
+    }
+
+    /// Empties the maps that the walk along the queues has filled.
+    fn forget(&self, listeners: &[SockPtr], queued: &[SockPtr]) {
+        let maps = &self.skeleton.maps;
+        for (map, socks) in [(&maps.listeners, listeners), (&maps.queued, queued)] {
+            for sock in socks {
+                // Two processes can hold one listener: it may be gone already.
+                let _ = map.delete(&sock.0.to_ne_bytes());
+            }
+        }
     }
 
     /// Reports every watched socket in these network namespaces (`None`: in all there are), held
@@ -278,7 +307,7 @@ impl Probe {
         }
         let own = netns::inode(Path::new("/proc/self/ns/net")).ok();
         for (netns, path) in namespaces {
-            let Some(tcp) = &self.tcp else {
+            let Some(tcp) = &self.links.tcp else {
                 unseen.push(netns);
                 continue;
             };
@@ -309,7 +338,7 @@ impl Probe {
     fn read_iter(
         &mut self,
         mut iter: Iter,
-        report: &mut impl FnMut(Record),
+        mut report: impl FnMut(Record),
     ) -> Result<(), ProbeError> {
         let mut filled = 0;
         loop {
@@ -347,11 +376,44 @@ impl Probe {
             let rest = filled - rest.len()..filled;
             filled = rest.len();
             self.buffer.copy_within(rest, 0);
-            self.take()?.into_iter().for_each(&mut *report);
+            self.take()?.into_iter().for_each(&mut report);
         }
         self.take()?.into_iter().for_each(report);
         Ok(())
     }
+}
+
+fn attach_iterators(skeleton: &SockleakSkel<'_>) -> Result<Links, ProbeError> {
+    let progs = &skeleton.progs;
+    let queues = || {
+        let walk = if progs.walk_queues.autoload() {
+            &progs.walk_queues
+        } else {
+            &progs.walk_queues_unrolled
+        };
+        let walk = walk.attach_iter(skeleton.maps.listeners.as_fd())?;
+        Ok((
+            walk,
+            progs
+                .scan_queued
+                .attach_iter(skeleton.maps.queued.as_fd())?,
+        ))
+    };
+    let queues = progs.scan_queued.autoload().then(queues).transpose();
+    let tcp = progs
+        .scan_tcp
+        .autoload()
+        .then(|| progs.scan_tcp.attach())
+        .transpose();
+    Ok(Links {
+        files: progs
+            .scan_files
+            .attach()
+            .map_err(refused("attach iter/task_file"))?,
+        queues: queues.map_err(refused("attach iter/bpf_map_elem"))?,
+        tcp: tcp.map_err(refused("attach iter/tcp"))?,
+        tracepoint: None,
+    })
 }
 
 fn load(config: &Config) -> Result<SockleakSkel<'static>, ProbeError> {
@@ -389,10 +451,17 @@ fn configure(open: &mut OpenSockleakSkel<'_>, config: &Config) -> Result<(), Pro
         .map_err(refused("size the ring buffer"))?;
 
     let kernel = KernelTypes::read(config.btf.as_deref())?;
-    let has_loop = kernel.has_helper("BPF_FUNC_loop");
-    open.progs.scan_files.set_autoload(has_loop);
-    open.progs.scan_files_unrolled.set_autoload(!has_loop);
-    // Since 5.9 (52d87d5f6418).
+    let (has_map_iterator, has_loop) = (
+        kernel.has_struct("bpf_iter__bpf_map_elem"),
+        kernel.has_helper("BPF_FUNC_loop"),
+    );
+    open.progs
+        .walk_queues
+        .set_autoload(has_map_iterator && has_loop);
+    open.progs
+        .walk_queues_unrolled
+        .set_autoload(has_map_iterator && !has_loop);
+    open.progs.scan_queued.set_autoload(has_map_iterator);
     open.progs
         .scan_tcp
         .set_autoload(kernel.has_struct("bpf_iter__tcp"));

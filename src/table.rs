@@ -231,7 +231,8 @@ impl Table {
             }
             Record::Queued(listener, sock) => {
                 // Accepted in the meantime, it is more than queued.
-                if let Some(tracked) = self.see(&sock)
+                if self.is_queued(listener, &sock)
+                    && let Some(tracked) = self.see(&sock)
                     && tracked.holders.is_empty()
                 {
                     tracked.listener = Some(listener);
@@ -255,6 +256,16 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// Whether a socket found in a listener's accept queue can be there: the queue is walked
+    /// without its lock, and a walk can stray.
+    fn is_queued(&self, listener: SockPtr, sock: &Sock) -> bool {
+        let belongs = |queue: &Queue| {
+            let at = queue.listener.conn;
+            (at.netns, at.local.port) == (sock.conn.netns, sock.conn.local.port)
+        };
+        !sock.flags.has_socket() && self.queues.get(&listener).is_some_and(belongs)
     }
 
     /// The network namespaces of the sockets for which the scan under way has found neither a

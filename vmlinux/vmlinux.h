@@ -24,11 +24,14 @@ enum { false = 0, true = 1 };
 
 /* Not types of our programs, but of the helpers' prototypes. */
 enum bpf_map_type {
-	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 enum {
 	BPF_ANY = 0,
+};
+enum {
+	BPF_F_NO_PREALLOC = 1,
 };
 enum {
 	BPF_RB_NO_WAKEUP = 1,
@@ -195,6 +198,11 @@ struct bpf_iter__task_file {
 	struct task_struct *task;
 	__u32 fd;
 	struct file *file;
+};
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	void *key;
+	void *value;
 };
 struct bpf_iter__tcp {
 	struct bpf_iter_meta *meta;

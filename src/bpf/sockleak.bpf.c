@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * Three kinds of program:
+ * on_set_state (a tracepoint) says when a socket changes its state. The rest are
+ * iterators, run one after the other for a scan:
  *
- *   on_set_state   says when a socket changes its state (a tracepoint);
- *   scan_files*    say which process holds which socket (every open file);
- *   scan_tcp       finds the sockets that no descriptor refers to.
+ *   scan_files     which process holds which socket, and which listener;
+ *   walk_queues*   what waits in the accept queues of these listeners;
+ *   scan_queued    tells of the latter;
+ *   scan_tcp       what of a network namespace's sockets none of them has seen.
  *
  * The first gives timing, the others give truth: the task that happens to run
  * when a FIN arrives has nothing to do with the socket.
@@ -67,9 +69,9 @@ const struct sock_record *unused_sock __attribute__((unused));
 const struct listener_record *unused_listener __attribute__((unused));
 const struct process_record *unused_process __attribute__((unused));
 
-static __always_inline bool in_set(__u32 set, __u8 state)
+static __always_inline __u32 in_set(__u32 set, __u8 state)
 {
-	return state < 32 && (1U << state & set);
+	return set >> (state & 31) & 1;
 }
 
 /*
@@ -84,9 +86,9 @@ static __always_inline __u64 wakeup(void)
 	return BPF_RB_NO_WAKEUP;
 }
 
-static __always_inline void count_lost(void)
+static __always_inline void count_lost(__u64 records)
 {
-	__sync_fetch_and_add(&lost, 1);
+	__sync_fetch_and_add(&lost, records);
 }
 
 /*
@@ -136,17 +138,19 @@ static __always_inline void read_conn(struct sock *sk, bool full, struct conn *c
 		v4_mapped(conn->daddr, BPF_CORE_READ(skc, skc_daddr));
 	}
 	conn->dport = bpf_ntohs(BPF_CORE_READ(skc, skc_dport));
-	conn->sport = BPF_CORE_READ(skc, skc_num);
-	/* A destroyed connection has given its port back, but not forgotten it. */
-	if (!conn->sport && full)
+	/* A destroyed connection has given its port (skc_num) back, but not forgotten it. */
+	if (full)
 		conn->sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	else
+		conn->sport = BPF_CORE_READ(skc, skc_num);
 	conn->netns = BPF_CORE_READ(skc, skc_net.net, ns.inum);
 	conn->cookie = BPF_CORE_READ(skc, skc_cookie.counter);
 }
 
 /*
- * Without a branch, which the verifier would follow both ways for every caller. A
- * read through a null pointer gives 0.
+ * What is read of each socket is read without a branch where that is possible: the
+ * verifier follows every branch both ways, in each step along an accept queue. And
+ * without a check for null: a read through a null pointer gives 0.
  */
 static __always_inline __u8 read_flags(struct sock *sk)
 {
@@ -194,7 +198,7 @@ int BPF_PROG(on_set_state, struct sock *sk, int oldstate, int newstate)
 
 	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 	if (!record) {
-		count_lost();
+		count_lost(1);
 		return 0;
 	}
 	__builtin_memset(record, 0, sizeof(*record));
@@ -225,30 +229,28 @@ int BPF_PROG(on_set_state, struct sock *sk, int oldstate, int newstate)
  * Is this a socket that user space asked for? With CLOSE_WAIT goes what a RST
  * turns it into: CLOSE, on a connection whose peer had said goodbye before.
  */
-static __always_inline bool is_watched(struct sock *sk, __u8 state)
+static __always_inline __u32 is_watched(struct sock *sk)
 {
-	if (in_set(watched_states, state))
-		return true;
-	return state == TCP_CLOSE && in_set(watched_states, TCP_CLOSE_WAIT) &&
-	       BPF_CORE_READ(sk, __sk_common.skc_flags) & 1 << SOCK_DONE &&
-	       BPF_CORE_READ(sk, __sk_common.skc_dport);
+	unsigned long flags = BPF_CORE_READ(sk, __sk_common.skc_flags);
+	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+
+	return in_set(watched_states, state) |
+	       (in_set(watched_states, TCP_CLOSE_WAIT) & in_set(1 << TCP_CLOSE, state) &
+		flags >> SOCK_DONE);
 }
 
 /*
  * The time comes first: what is read after it can be newer than the time says, but
  * never older, so that an earlier transition is known to be history.
  */
-static __always_inline void read_sock(struct sock *sk, struct sock_record *record)
+static __always_inline void read_sock(struct sock *sk, bool full, struct sock_record *record)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	bool full;
 
 	record->ktime = bpf_ktime_get_ns();
 	record->jiffies = bpf_jiffies64();
 	record->sock = (__u64)sk;
 	record->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	/* Time-wait and request sockets share only the first part with the others. */
-	full = record->state != TCP_TIME_WAIT && record->state != TCP_NEW_SYN_RECV;
 	read_conn(sk, full, &record->conn);
 	if (!full)
 		return;
@@ -262,82 +264,105 @@ static __always_inline void read_sock(struct sock *sk, struct sock_record *recor
 }
 
 /*
- * Accept queues.
- *
- * A connection that waits to be accepted has no descriptor; it hangs on its
- * listener. The records go through the ring: an iterator can hand over 32 KiB for
- * one file, and a queue may be longer.
+ * Accept queues. A connection that waits to be accepted has no descriptor; it hangs
+ * on its listener. An iterator can hand over 32 KiB for one file, and a queue may be
+ * longer; and two processes may share a listener. So scan_files only notes listeners,
+ * walk_queues notes what waits in their queues, and scan_queued reports that one by
+ * one. User space empties both maps.
  */
+#define NOTED_MAX (1 << 16)
+/* What the verifier of a kernel without bpf_loop() can follow. */
+#define QUEUE_MAX_UNROLLED (1 << 10)
+
+struct noted {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, NOTED_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);   /* struct sock * */
+	__type(value, __u64); /* of a queued one: its listener */
+};
+struct noted listeners SEC(".maps");
+struct noted queued SEC(".maps");
+
+/* A socket that finds no room is as lost as an event. Negative is an error. */
+#define note(map, sk, value) \
+	count_lost((__u64)bpf_map_update_elem(map, sk, value, BPF_ANY) >> 63)
+
 struct queue_walk {
 	struct request_sock *next;
-	struct sock *listener;
-	__u32 netns;
-	__u16 port;
+	__u64 listener;
 };
 
-/* One step along the queue; 1 at its end. */
-static long visit_queued(__u32 index, struct queue_walk *walk)
+/*
+ * One step along the queue; 1 at its end. Nobody holds the queue's lock: a connection
+ * accepted just now may have taken its request along, and what follows then is not
+ * this queue. User space checks that what comes belongs to the listener.
+ */
+static long note_queued(__u32 index, struct queue_walk *walk)
 {
 	struct request_sock *request = walk->next;
-	struct sock_record record = { .kind = RECORD_QUEUED };
-	struct sock *sk;
+	__u64 sk;
 
 	if (!request)
 		return 1;
 	walk->next = BPF_CORE_READ(request, dl_next);
-	sk = BPF_CORE_READ(request, sk);
-	/*
-	 * Nobody holds the queue's lock: a connection accepted just now may have taken
-	 * its request along, and what follows then is no longer this queue.
-	 */
-	if (!sk || BPF_CORE_READ(sk, sk_socket) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
-		return 0;
-	if (!is_watched(sk, BPF_CORE_READ(sk, __sk_common.skc_state)))
-		return 0;
-	read_sock(sk, &record);
-	if (record.conn.netns != walk->netns || record.conn.sport != walk->port)
-		return 0;
-	record.listener = (__u64)walk->listener;
-	if (bpf_ringbuf_output(&ring, &record, sizeof(record), wakeup()))
-		count_lost();
+	sk = (__u64)BPF_CORE_READ(request, sk);
+	if (is_watched((struct sock *)sk))
+		note(&queued, &sk, &walk->listener);
 	return 0;
 }
 
-/* What the verifier of a kernel without bpf_loop() can follow. */
-#define QUEUE_BOUND_UNROLLED 1024
-#define QUEUE_BOUND_LOOP (1 << 16)
-
-/* Which scan has walked this listener's queue already, for another of its holders. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u64);
-	__type(value, __u64);
-} walked SEC(".maps");
-
-static __always_inline void walk_queue(struct sock *listener, struct listener_record *record,
-				       __u64 session, bool has_loop)
+static __always_inline struct queue_walk start_walk(__u64 listener)
 {
-	struct queue_walk walk = {
-		.next = BPF_CORE_READ((struct inet_connection_sock *)listener,
-				      icsk_accept_queue.rskq_accept_head),
-		.listener = listener,
-		.netns = record->conn.netns,
-		.port = record->conn.sport,
-	};
-	__u64 key = (__u64)listener;
-	__u64 *last = bpf_map_lookup_elem(&walked, &key);
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)listener;
 
-	if (last && *last == session)
-		return;
-	bpf_map_update_elem(&walked, &key, &session, BPF_ANY);
-	if (has_loop) {
-		bpf_loop(QUEUE_BOUND_LOOP, visit_queued, &walk, 0);
-		return;
-	}
-	for (__u32 i = 0; i < QUEUE_BOUND_UNROLLED; i++)
-		if (visit_queued(i, &walk))
-			return;
+	return (struct queue_walk){
+		.next = BPF_CORE_READ(icsk, icsk_accept_queue.rskq_accept_head),
+		.listener = listener,
+	};
+}
+
+/* One of these two is loaded: the first where the kernel has bpf_loop() (5.17, e6f2dd0f8067). */
+SEC("iter/bpf_map_elem")
+int walk_queues(struct bpf_iter__bpf_map_elem *ctx)
+{
+	const __u64 *listener = ctx->key;
+	struct queue_walk walk;
+
+	if (!listener)
+		return 0;
+	walk = start_walk(*listener);
+	bpf_loop(NOTED_MAX, note_queued, &walk, 0);
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int walk_queues_unrolled(struct bpf_iter__bpf_map_elem *ctx)
+{
+	const __u64 *listener = ctx->key;
+	struct queue_walk walk;
+
+	if (!listener)
+		return 0;
+	walk = start_walk(*listener);
+	for (__u32 i = 0; i < QUEUE_MAX_UNROLLED; i++)
+		if (note_queued(i, &walk))
+			break;
+	return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int scan_queued(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct sock_record record = { .kind = RECORD_QUEUED };
+	__u64 *sk = ctx->key, *listener = ctx->value;
+
+	if (!sk || !listener)
+		return 0;
+	record.listener = *listener;
+	read_sock((struct sock *)*sk, true, &record);
+	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+	return 0;
 }
 
 /*
@@ -382,7 +407,7 @@ enum visit {
 };
 
 static __always_inline enum visit visit_listener(struct bpf_iter__task_file *ctx, struct sock *sk,
-						 __u32 tgid, bool has_loop)
+						 __u32 tgid)
 {
 	struct listener_record record = {
 		.kind = RECORD_LISTENER,
@@ -398,7 +423,7 @@ static __always_inline enum visit visit_listener(struct bpf_iter__task_file *ctx
 	read_conn(sk, true, &record.conn);
 	if (bpf_seq_write(ctx->meta->seq, &record, sizeof(record)))
 		return VISIT_FULL;
-	walk_queue(sk, &record, ctx->meta->session_id, has_loop);
+	note(&listeners, &record.sock, &record.sock);
 	return VISIT_WROTE;
 }
 
@@ -408,9 +433,9 @@ static __noinline enum visit visit_sock(struct bpf_iter__task_file *ctx, struct 
 {
 	struct sock_record record = { .kind = RECORD_HELD, .tgid = tgid, .fd = ctx->fd };
 
-	if (!is_watched(sk, BPF_CORE_READ(sk, __sk_common.skc_state)))
+	if (!is_watched(sk))
 		return VISIT_NOTHING;
-	read_sock(sk, &record);
+	read_sock(sk, true, &record);
 	if (bpf_seq_write(ctx->meta->seq, &record, sizeof(record)))
 		return VISIT_FULL;
 	return VISIT_WROTE;
@@ -440,8 +465,7 @@ static __always_inline enum visit visit_subflows(struct bpf_iter__task_file *ctx
 }
 
 static __always_inline enum visit visit_file(struct bpf_iter__task_file *ctx,
-					     struct task_struct *task, struct file *file,
-					     bool has_loop)
+					     struct task_struct *task, struct file *file)
 {
 	enum visit held, listens = VISIT_NOTHING;
 	struct socket *socket;
@@ -470,13 +494,14 @@ static __always_inline enum visit visit_file(struct bpf_iter__task_file *ctx,
 	}
 	held = visit_sock(ctx, sk, tgid);
 	if (held != VISIT_FULL && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
-		listens = visit_listener(ctx, sk, tgid, has_loop);
+		listens = visit_listener(ctx, sk, tgid);
 	if (held == VISIT_FULL || listens == VISIT_FULL)
 		return VISIT_FULL;
 	return held == VISIT_WROTE || listens == VISIT_WROTE ? VISIT_WROTE : VISIT_NOTHING;
 }
 
-static __always_inline int visit_task_file(struct bpf_iter__task_file *ctx, bool has_loop)
+SEC("iter/task_file")
+int scan_files(struct bpf_iter__task_file *ctx)
 {
 	struct bpf_iter_meta *meta = ctx->meta;
 	struct task_struct *task = ctx->task;
@@ -499,7 +524,7 @@ static __always_inline int visit_task_file(struct bpf_iter__task_file *ctx, bool
 	entering = visited.session != meta->session_id || visited.task != task;
 	if (entering && !leave_process(meta))
 		return 0;
-	result = visit_file(ctx, task, file, has_loop);
+	result = visit_file(ctx, task, file);
 	if (result == VISIT_FULL)
 		return 0;
 	if (entering)
@@ -510,29 +535,19 @@ static __always_inline int visit_task_file(struct bpf_iter__task_file *ctx, bool
 	return 0;
 }
 
-/* One of these two is loaded: the first where the kernel has bpf_loop() (5.17, e6f2dd0f8067). */
-SEC("iter/task_file")
-int scan_files(struct bpf_iter__task_file *ctx)
-{
-	return visit_task_file(ctx, true);
-}
-
-SEC("iter/task_file")
-int scan_files_unrolled(struct bpf_iter__task_file *ctx)
-{
-	return visit_task_file(ctx, false);
-}
-
 /* Sees one network namespace: that of the task that opens the iterator. */
 SEC("iter/tcp")
 int scan_tcp(struct bpf_iter__tcp *ctx)
 {
 	struct sock *sk = (struct sock *)ctx->sk_common;
 	struct sock_record record = { .kind = RECORD_UNHELD };
+	__u8 state;
 
-	if (!sk || !is_watched(sk, BPF_CORE_READ(sk, __sk_common.skc_state)))
+	if (!sk || !is_watched(sk))
 		return 0;
-	read_sock(sk, &record);
+	/* Time-wait and request sockets share only the first part with the others. */
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	read_sock(sk, state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV, &record);
 	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
 	return 0;
 }

@@ -15,9 +15,9 @@
 enum record_kind {
 	/* From the ring buffer. */
 	RECORD_TRANSITION = 1, /* struct transition_record: a socket changed its state */
-	RECORD_QUEUED = 2,     /* struct sock_record: a socket in an accept queue */
 	/* From the iterators. */
-	RECORD_HELD = 3,     /* struct sock_record: a socket that a descriptor refers to */
+	RECORD_HELD = 2,     /* struct sock_record: a socket that a descriptor refers to */
+	RECORD_QUEUED = 3,   /* struct sock_record: a socket in an accept queue */
 	RECORD_UNHELD = 4,   /* struct sock_record: a socket, whoever has it */
 	RECORD_LISTENER = 5, /* struct listener_record: a listener whose queue is not empty */
 	RECORD_PROCESS = 6,  /* struct process_record: a process that holds one of the above */

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Usage: need.sh PROGRAM:PACKAGE...
+# Installs the Debian package of each program that this machine lacks.
+set -eu
+
+missing=
+for pair; do
+    command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+[ "$(id -u)" = 0 ] || as_root=sudo
+echo "installing$missing"
+$as_root apt-get update -qq
+# shellcheck disable=SC2086 # a list of package names
+$as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -qq --no-install-recommends $missing >/dev/null
