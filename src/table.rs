@@ -473,3 +473,6 @@ fn insert_sorted(holders: &mut SmallVec<[Holder; 1]>, holder: Holder) {
         holders.insert(place, holder);
     }
 }
+
+#[cfg(test)]
+mod tests;

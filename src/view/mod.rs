@@ -24,13 +24,4 @@ pub fn sanitised(name: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_would_act_on_a_terminal_is_escaped() {
-        assert_eq!(sanitised("it's a \"näme\" 東"), "it's a \"näme\" 東");
-        assert_eq!(sanitised("\x1b[2J\x07\n"), "\\u{1b}[2J\\u{7}\\n");
-        assert_eq!(sanitised("\u{9b}31m\u{202e}"), "\\u{9b}31m\\u{202e}");
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use super::sanitised;
 use crate::group::Grouped;
 use crate::report::{AgeIs, ListenerRow, Ownership, ProcessRow, Report, SocketRow};
 use crate::state::State;
+use crate::verdict::Verdict;
 
 /// How to write it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -139,8 +140,8 @@ fn columns(report: &Report) -> Vec<Column<SocketRow>> {
         Column::right("FD", |row, out| match row.fds.as_slice() {
             [] => out.write_str("-"),
             [fd] => write!(out, "{fd}"),
-            [a, b] if a + b < 200 => write!(out, "{a},{b}"),
-            more => write!(out, "{} fds", more.len()),
+            [a, b] if a + b < 110 => write!(out, "{a},{b}"),
+            more => write!(out, "{}fds", more.len()),
         }),
         Column::left("LOCAL", |row, out| write!(out, "{}", row.local)),
         Column::left("REMOTE", |row, out| write!(out, "{}", row.remote)),
@@ -163,20 +164,11 @@ fn columns(report: &Report) -> Vec<Column<SocketRow>> {
     }
     columns.push(Column::left("VERDICT", |row, out| {
         match (row.verdict, row.unread_bytes) {
+            (Some(Verdict::DataUnread), Some(bytes)) => write!(out, "data-unread {}", Bytes(bytes)),
             (Some(verdict), _) => out.write_str(verdict.name()),
             (None, _) => out.write_str("-"),
         }
     }));
-    if report
-        .sockets
-        .iter()
-        .any(|row| row.unread_bytes.unwrap_or(0) > 0)
-    {
-        columns.push(Column::right("UNREAD", |row, out| match row.unread_bytes {
-            Some(bytes) => write!(out, "{bytes}"),
-            None => out.write_str("-"),
-        }));
-    }
     columns
 }
 
@@ -235,6 +227,20 @@ impl Display for Span {
             60..3_600 => write!(f, "{}m{:02}s", seconds / 60, seconds % 60),
             3_600..86_400 => write!(f, "{}h{:02}m", seconds / 3_600, seconds / 60 % 60),
             _ => write!(f, "{}d{:02}h", seconds / 86_400, seconds / 3_600 % 24),
+        }
+    }
+}
+
+/// A number of bytes in at most four characters.
+struct Bytes(u32);
+
+impl Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes @ 0..1_000 => write!(f, "{bytes}B"),
+            bytes @ 1_000..1_000_000 => write!(f, "{}K", bytes / 1_000),
+            bytes @ 1_000_000..1_000_000_000 => write!(f, "{}M", bytes / 1_000_000),
+            bytes => write!(f, "{}G", bytes / 1_000_000_000),
         }
     }
 }

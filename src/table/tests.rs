@@ -1,0 +1,476 @@
+//! What must hold of the table, whatever comes in which order.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::conn::Endpoint;
+use crate::event::Stamps;
+
+const MS: u64 = 1_000_000;
+const TICK: Tick = Tick { ns: 4 * MS };
+
+// The bits of `enum sock_flag`.
+const SOCKET: u8 = 1;
+const FILE: u8 = 2;
+const PEER_CLOSED: u8 = 4;
+const CONNECTED: u8 = 8;
+const SHUT_BOTH: u8 = 128;
+const HELD: u8 = SOCKET | FILE | PEER_CLOSED | CONNECTED;
+
+fn table() -> Table {
+    Table::new(StateSet::CLOSE_WAIT, TICK, 100)
+}
+
+fn conn(port: u16) -> Conn {
+    let end = |port| Endpoint::new([0; 16], port);
+    Conn {
+        local: end(80),
+        remote: end(port),
+        netns: 1,
+    }
+}
+
+fn transition(sock: u64, ms: u64, old: State, new: State, flags: u8) -> Transition {
+    Transition {
+        ktime: ms * MS,
+        sock: SockPtr(sock),
+        conn: conn(1000),
+        cookie: None,
+        old,
+        new,
+        flags: SockFlags(flags),
+        err: 0,
+        actor: None,
+    }
+}
+
+fn enters(sock: u64, ms: u64) -> Transition {
+    transition(sock, ms, State::Established, State::CloseWait, HELD)
+}
+
+fn leaves(sock: u64, ms: u64) -> Transition {
+    transition(sock, ms, State::CloseWait, State::LastAck, HELD | SHUT_BOTH)
+}
+
+/// A socket that has received nothing since `idle_ms` before the scan.
+fn seen(sock: u64, ms: u64, idle_ms: u64) -> Sock {
+    let jiffies = |ms: u64| u32::try_from(ms / 4).unwrap();
+    Sock {
+        sock: SockPtr(sock),
+        conn: conn(1000),
+        cookie: None,
+        state: State::CloseWait,
+        flags: SockFlags(HELD),
+        unread: 0,
+        err: 0,
+        stamps: Stamps {
+            ktime: ms * MS,
+            jiffies: jiffies(ms),
+            mstamp: (ms - idle_ms) * 1_000,
+            rcv_tstamp: jiffies(ms - idle_ms),
+            lrcvtime: jiffies(ms - idle_ms),
+            lsndtime: jiffies(ms - idle_ms),
+        },
+    }
+}
+
+fn holder(pid: Pid, fd: u32) -> Holder {
+    Holder { pid, fd }
+}
+
+/// A complete scan at this time.
+fn scan(table: &mut Table, ms: u64, records: impl IntoIterator<Item = Record>) {
+    table.begin_scan(ms * MS);
+    records.into_iter().for_each(|record| table.absorb(record));
+    table.end_scan(&Covered::All);
+}
+
+fn only(table: &Table) -> &Tracked {
+    assert_eq!(table.len(), 1);
+    table.socks().next().unwrap().1
+}
+
+#[test]
+fn a_transition_says_since_when_and_a_scan_says_who() {
+    let mut table = table();
+    table.apply(enters(1, 500));
+    assert!(table.has_unseen());
+    assert_eq!(
+        only(&table).verdict(),
+        None,
+        "nobody has looked what is unread"
+    );
+    scan(
+        &mut table,
+        600,
+        [Record::Held(holder(7, 3), seen(1, 600, 100))],
+    );
+    assert!(!table.has_unseen());
+    let tracked = only(&table);
+    assert_eq!(tracked.since, Since::exactly(500 * MS));
+    assert_eq!(table.holders(tracked), [holder(7, 3)]);
+    assert_eq!(tracked.verdict(), Some(Verdict::EofRead));
+    table.apply(leaves(1, 700));
+    assert!(table.is_empty());
+}
+
+#[test]
+fn what_was_there_first_has_bounds() {
+    let mut table = table();
+    scan(
+        &mut table,
+        10_000,
+        [Record::Held(holder(7, 3), seen(1, 10_000, 2_000))],
+    );
+    let since = only(&table).since;
+    assert!(!since.is_exact() && since.allows(8_000 * MS));
+    assert!(!since.allows(7_900 * MS) && !since.allows(8_100 * MS));
+}
+
+#[test]
+fn a_scan_forgets_what_it_does_not_see() {
+    let mut table = table();
+    table.apply(enters(1, 500));
+    scan(&mut table, 600, []);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_scan_does_not_delete_what_entered_while_it_ran() {
+    let mut table = table();
+    table.begin_scan(600 * MS);
+    table.apply(enters(1, 601));
+    table.end_scan(&Covered::All);
+    assert_eq!(only(&table).since, Since::exactly(601 * MS));
+    assert!(table.has_unseen());
+}
+
+#[test]
+fn a_socket_that_left_after_it_was_seen_is_gone() {
+    let mut table = table();
+    table.begin_scan(600 * MS);
+    table.absorb(Record::Held(holder(7, 3), seen(1, 601, 10)));
+    table.apply(leaves(1, 650));
+    table.end_scan(&Covered::All);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn an_old_departure_does_not_delete_a_new_socket_at_the_same_address() {
+    let mut table = table();
+    table.begin_scan(600 * MS);
+    table.absorb(Record::Held(holder(7, 3), seen(1, 660, 10)));
+    table.apply(leaves(1, 601));
+    table.end_scan(&Covered::All);
+    assert_eq!(table.holders(only(&table)), [holder(7, 3)]);
+}
+
+#[test]
+fn another_cookie_or_tuple_is_another_socket() {
+    let mut table = table();
+    table.apply(enters(1, 500));
+    let mut other = seen(1, 600, 20);
+    other.conn = conn(2000);
+    scan(&mut table, 600, [Record::Held(holder(7, 3), other.clone())]);
+    assert_ne!(only(&table).since, Since::exactly(500 * MS));
+    other.cookie = NonZeroU64::new(5);
+    scan(&mut table, 700, [Record::Held(holder(7, 3), other.clone())]);
+    let first = only(&table).since;
+    other.cookie = NonZeroU64::new(6);
+    other.stamps = seen(1, 800, 10).stamps;
+    scan(&mut table, 800, [Record::Held(holder(7, 3), other)]);
+    assert!(only(&table).since.latest > first.latest);
+}
+
+#[test]
+fn holders_are_those_of_the_last_scan() {
+    let mut table = table();
+    let sock = |ms| seen(1, ms, 10);
+    let both = [holder(7, 4), holder(7, 3), holder(9, 3), holder(7, 3)];
+    scan(
+        &mut table,
+        600,
+        both.map(|holder| Record::Held(holder, sock(600))),
+    );
+    assert_eq!(
+        table.holders(only(&table)),
+        [holder(7, 3), holder(7, 4), holder(9, 3)]
+    );
+    scan(&mut table, 700, [Record::Held(holder(9, 3), sock(700))]);
+    assert_eq!(table.holders(only(&table)), [holder(9, 3)]);
+}
+
+fn listener(sock: u64, port: u16) -> Listener {
+    let conn = Conn {
+        local: Endpoint::new([0; 16], port),
+        ..conn(0)
+    };
+    Listener {
+        sock: SockPtr(sock),
+        conn,
+        backlog: 1,
+        max_backlog: 1,
+    }
+}
+
+#[test]
+fn a_queued_socket_belongs_to_its_listeners_holders_until_it_is_accepted() {
+    let mut table = table();
+    let waiting = Sock {
+        flags: SockFlags(PEER_CLOSED | CONNECTED),
+        ..seen(1, 600, 10)
+    };
+    let records = [
+        Record::Listener(holder(7, 3), listener(9, 80)),
+        Record::Listener(holder(8, 3), listener(9, 80)),
+        Record::Queued(SockPtr(9), waiting.clone()),
+        Record::Unheld(waiting.clone()),
+    ];
+    scan(&mut table, 600, records);
+    let tracked = only(&table);
+    assert_eq!(tracked.verdict(), Some(Verdict::NeverAccepted));
+    assert_eq!(table.holders(tracked), [holder(7, 3), holder(8, 3)]);
+
+    scan(
+        &mut table,
+        700,
+        [Record::Held(holder(7, 5), seen(1, 700, 10))],
+    );
+    assert_eq!(only(&table).verdict(), Some(Verdict::EofRead));
+    assert_eq!(table.holders(only(&table)), [holder(7, 5)]);
+}
+
+#[test]
+fn a_walk_that_strayed_into_another_queue_is_not_believed() {
+    let mut table = table();
+    let waiting = Sock {
+        flags: SockFlags(PEER_CLOSED | CONNECTED),
+        ..seen(1, 600, 10)
+    };
+    let records = [
+        Record::Listener(holder(7, 3), listener(9, 443)),
+        Record::Queued(SockPtr(9), waiting),
+        Record::Queued(SockPtr(9), seen(2, 600, 10)),
+    ];
+    scan(&mut table, 600, records);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_reset_keeps_the_row_and_its_age() {
+    let mut table = table();
+    table.apply(enters(1, 500));
+    let mut reset = transition(1, 900, State::CloseWait, State::Close, HELD);
+    reset.err = 32;
+    table.apply(reset.clone());
+    assert_eq!(only(&table).verdict(), Some(Verdict::Reset));
+    assert_eq!(only(&table).since, Since::exactly(500 * MS));
+
+    let mut sock = seen(1, 1_000, 500);
+    (sock.state, sock.err) = (State::Close, 32);
+    scan(&mut table, 1_000, [Record::Held(holder(7, 3), sock)]);
+    assert_eq!(only(&table).since, Since::exactly(500 * MS));
+    scan(&mut table, 1_100, []);
+    assert!(table.is_empty(), "its last descriptor is closed");
+
+    table.apply(reset);
+    assert_eq!(only(&table).since.earliest, 0, "its entry was not seen");
+}
+
+#[test]
+fn a_close_is_never_a_reset() {
+    for flags in [HELD | SHUT_BOTH, PEER_CLOSED | CONNECTED] {
+        let mut table = table();
+        table.apply(enters(1, 500));
+        table.apply(transition(1, 600, State::CloseWait, State::Close, flags));
+        assert!(table.is_empty(), "{flags}");
+    }
+}
+
+#[test]
+fn a_descriptor_in_flight_leaves_a_row_without_owner() {
+    let mut table = table();
+    scan(
+        &mut table,
+        600,
+        [Record::Held(holder(7, 3), seen(1, 600, 10))],
+    );
+    scan(&mut table, 700, [Record::Unheld(seen(1, 700, 10))]);
+    let tracked = only(&table);
+    assert!(table.holders(tracked).is_empty() && !tracked.ownerless());
+    assert!(table.has_missing_owners());
+}
+
+#[test]
+fn where_a_scan_did_not_look_nothing_is_deleted() {
+    let mut table = table();
+    table.apply(enters(1, 500));
+    table.begin_scan(600 * MS);
+    assert_eq!(table.netns_to_cover(), [1]);
+    table.end_scan(&Covered::AllBut(vec![1]));
+    assert_eq!(table.len(), 1);
+    table.begin_scan(700 * MS);
+    table.end_scan(&Covered::Only(vec![1]));
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_scan_that_failed_half_way_deletes_nothing() {
+    let mut table = table();
+    table.apply(enters(1, 500));
+    table.begin_scan(600 * MS);
+    table.apply(enters(2, 650));
+    table.begin_scan(700 * MS);
+    table.end_scan(&Covered::AllBut(vec![1]));
+    assert_eq!(table.len(), 2);
+}
+
+#[test]
+fn a_full_table_says_so_until_there_is_room() {
+    let mut table = Table::new(StateSet::CLOSE_WAIT, TICK, 2);
+    (1..=3).for_each(|sock| table.apply(enters(sock, 500)));
+    assert_eq!(table.len(), 2);
+    assert!(table.is_full());
+    scan(
+        &mut table,
+        600,
+        [Record::Held(holder(7, 3), seen(1, 600, 100))],
+    );
+    assert!(!table.is_full());
+}
+
+#[test]
+fn connect_chooses_its_port_late() {
+    let mut table = Table::new(StateSet::ALL, TICK, 9);
+    let mut syn = transition(1, 500, State::Close, State::SynSent, SOCKET | FILE);
+    syn.conn.local.port = 0;
+    table.apply(syn);
+    table.apply(transition(
+        1,
+        600,
+        State::SynSent,
+        State::Established,
+        SOCKET | FILE,
+    ));
+    assert_eq!(only(&table).conn.local.port, 80);
+    assert_eq!(only(&table).since, Since::exactly(600 * MS));
+}
+
+#[test]
+fn an_entry_costs_little() {
+    assert!(size_of::<Tracked>() <= 136, "{}", size_of::<Tracked>());
+}
+
+/// Anything at all about a few sockets.
+fn any_record() -> impl Strategy<Value = Record> {
+    let sock = (
+        1u64..5,
+        1_000u64..2_000,
+        1u64..900,
+        0u8..3,
+        any::<u8>(),
+        0u32..3,
+        0u16..2,
+    );
+    (0..6, sock, 1u32..4, 1u32..4).prop_map(|(kind, fields, pid, fd)| {
+        let (ptr, ms, idle, cookie, flags, unread, err) = fields;
+        let cookie = NonZeroU64::new(u64::from(cookie));
+        let states = [
+            State::CloseWait,
+            State::Close,
+            State::LastAck,
+            State::Established,
+        ];
+        let state = states[fd as usize];
+        let mut sock = seen(ptr, ms, idle);
+        sock.conn = conn(1000 + u16::from(flags & 1));
+        (sock.cookie, sock.state, sock.flags) = (cookie, state, SockFlags(flags));
+        (sock.unread, sock.err) = (unread, err);
+        match kind {
+            0 => Record::Held(holder(pid, fd), sock),
+            1 => Record::Queued(SockPtr(9), sock),
+            2 => Record::Unheld(sock),
+            3 => Record::Listener(holder(pid, fd), listener(9, 80)),
+            _ => {
+                let old = states[pid as usize];
+                let mut transition = transition(ptr, ms, old, state, flags);
+                (transition.conn, transition.cookie, transition.err) = (sock.conn, cookie, err);
+                Record::Transition(transition)
+            }
+        }
+    })
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Begin(u64),
+    Record(Record),
+    End(Covered),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let covered = prop_oneof![
+        Just(Covered::All),
+        Just(Covered::AllBut(vec![1])),
+        Just(Covered::Only(Vec::new()))
+    ];
+    prop_oneof![
+        1 => (1_000u64..2_000).prop_map(|ms| Step::Begin(ms * MS)),
+        8 => any_record().prop_map(Step::Record),
+        1 => covered.prop_map(Step::End),
+    ]
+}
+
+/// A scan that makes sense: listeners, then who holds what, then what is queued, then the rest.
+fn any_scan() -> impl Strategy<Value = Vec<Record>> {
+    prop::collection::vec(any_record(), 0..12).prop_map(|records| {
+        let order = |record: &Record| match record {
+            Record::Listener(..) => 0,
+            Record::Held(..) => 1,
+            Record::Queued(..) => 2,
+            Record::Unheld(..) => 3,
+            Record::Process(..) | Record::Transition(_) => 4,
+        };
+        let mut records = records;
+        records.sort_by_key(order);
+        records.retain(|record| !matches!(record, Record::Transition(_)));
+        records
+    })
+}
+
+proptest! {
+    /// Events in any order, lost or doubled, and scans in any state of disorder: one complete
+    /// scan, and the table is what a new one would be after it. Only of the time of entry may it
+    /// know more.
+    #[test]
+    fn one_complete_scan_heals_everything(
+        steps in prop::collection::vec(any_step(), 0..60),
+        last in any_scan(),
+    ) {
+        let (mut table, mut fresh) = (table(), table());
+        for step in steps {
+            match step {
+                Step::Begin(ktime) => table.begin_scan(ktime),
+                Step::Record(record) => table.absorb(record),
+                Step::End(covered) => table.end_scan(&covered),
+            }
+        }
+        scan(&mut table, 3_000, last.clone());
+        scan(&mut fresh, 3_000, last);
+
+        prop_assert_eq!(table.len(), fresh.len());
+        prop_assert!(!table.has_unseen());
+        for (sock, expected) in fresh.socks() {
+            let tracked = &table.socks[&sock];
+            prop_assert_eq!(tracked.conn, expected.conn);
+            prop_assert_eq!(tracked.cookie, expected.cookie);
+            prop_assert_eq!(tracked.state, expected.state);
+            prop_assert_eq!(tracked.verdict(), expected.verdict());
+            prop_assert_eq!(tracked.unread_bytes(), expected.unread_bytes());
+            prop_assert_eq!(table.holders(tracked), fresh.holders(expected));
+            prop_assert!(expected.since.allows(tracked.since.latest));
+            prop_assert!(tracked.since.earliest + SLACK_NS >= expected.since.earliest);
+            prop_assert!(tracked.since.earliest <= tracked.since.latest);
+        }
+    }
+}
