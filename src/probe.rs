@@ -98,7 +98,8 @@ fn first_note(notes: &[String]) -> String {
 /// The loaded programs. Everything is detached when it is dropped.
 pub struct Probe {
     skeleton: SockleakSkel<'static>,
-    ring: RingBuffer<'static>,
+    /// Mapped only while records come: both mappings of it count as our memory, twice its size.
+    ring: Option<RingBuffer<'static>>,
     wakeups: Epoll,
     inbox: Rc<RefCell<Inbox>>,
     links: Links,
@@ -147,18 +148,6 @@ impl Probe {
         collect_notes();
         let skeleton = load(config)?;
 
-        let inbox = Rc::new(RefCell::new(Inbox::default()));
-        let sink = Rc::clone(&inbox);
-        let mut builder = RingBufferBuilder::new();
-        builder
-            .add(&skeleton.maps.ring, move |bytes| {
-                sink.borrow_mut()
-                    .put(event::decode(bytes).map(|(record, _)| record));
-                0
-            })
-            .map_err(refused("open the ring buffer"))?;
-        let ring = builder.build().map_err(refused("open the ring buffer"))?;
-
         // Edge-triggered: a ring that has a record in it is always "ready", but only one that fills
         // faster than we come by sends a wake-up.
         let wakeups = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).and_then(|epoll| {
@@ -173,9 +162,9 @@ impl Probe {
         Ok(Self {
             links: attach_iterators(&skeleton)?,
             skeleton,
-            ring,
+            ring: None,
             wakeups,
-            inbox,
+            inbox: Rc::default(),
             buffer: vec![0; ITER_BUFFER],
         })
     }
@@ -224,8 +213,43 @@ impl Probe {
     /// # Errors
     /// Where libbpf cannot read it.
     pub fn take(&mut self) -> Result<Vec<Record>, ProbeError> {
-        self.ring.consume().map_err(refused("read the ring"))?;
+        if !self.has_records()? {
+            self.ring = None;
+            return Ok(Vec::new());
+        }
+        let ring = match self.ring.take() {
+            Some(ring) => ring,
+            None => self.map_ring().map_err(refused("map the ring buffer"))?,
+        };
+        self.ring
+            .insert(ring)
+            .consume()
+            .map_err(refused("read the ring"))?;
         Ok(mem::take(&mut self.inbox.borrow_mut().records))
+    }
+
+    fn has_records(&self) -> Result<bool, ProbeError> {
+        let mut fds = [PollFd::new(
+            self.skeleton.maps.ring.as_fd(),
+            PollFlags::POLLIN,
+        )];
+        poll(&mut fds, PollTimeout::ZERO).map_err(|errno| ProbeError::Io {
+            action: "poll the ring",
+            error: errno.into(),
+        })?;
+        Ok(fds[0].any().unwrap_or(false))
+    }
+
+    fn map_ring(&self) -> libbpf_rs::Result<RingBuffer<'static>> {
+        let inbox = Rc::clone(&self.inbox);
+        let mut builder = RingBufferBuilder::new();
+        builder.add(&self.skeleton.maps.ring, move |bytes| {
+            inbox
+                .borrow_mut()
+                .put(event::decode(bytes).map(|(record, _)| record));
+            0
+        })?;
+        builder.build()
     }
 
     /// How many records the kernel could not hand over, since the start.
