@@ -1,11 +1,15 @@
 #!/bin/sh
 # Usage: need.sh PROGRAM:PACKAGE...
-# Installs the Debian package of each program that this machine lacks.
+# Installs the Debian package of each program (or file, by its path) that this machine lacks.
 set -eu
 
 missing=
 for pair; do
-    command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
+    what=${pair%%:*}
+    case $what in
+        /*) test -e "$what" ;;
+        *) command -v "$what" >/dev/null ;;
+    esac || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0
 

@@ -1,0 +1,86 @@
+# `make run` and `make test` do everything on a fresh Debian, from installing what is missing.
+
+PREFIX     := /usr/local
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+TRIPLE     := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+VERSION    := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SOCKLEAK   := $(TARGET_DIR)/release/sockleak
+STATIC     := $(TARGET_DIR)/static/sockleak
+ASSETS     := $(TARGET_DIR)/assets
+AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
+MAX_SIZE   := 5000000
+DIST       := sockleak-$(VERSION)-$(TRIPLE)
+
+.PHONY: setup build run demo test check assets install static dist test-kernels clean
+
+# What the build needs. `libelf` and `zlib` have no program to look for, so their headers stand in.
+setup:
+	@tools/need.sh cc:gcc make:make pkg-config:pkg-config clang:clang llvm-strip:llvm \
+	    /usr/include/libelf.h:libelf-dev /usr/include/zlib.h:zlib1g-dev
+
+build: setup
+	cargo build --release --locked
+
+run: build
+	$(AS_ROOT) $(SOCKLEAK) watch
+
+demo: build
+	cargo build --release --locked --example leaker
+	$(AS_ROOT) tools/demo.sh $(SOCKLEAK) $(TARGET_DIR)/release/examples/leaker
+
+# Unit tests without privilege first, then the same sources' tests against the real kernel. The
+# latter fail without root; cargo itself does not need it.
+test: setup
+	@tools/need.sh ss:iproute2
+	cargo test --locked --lib --bins --test cli
+	cargo build --locked --examples
+	CARGO_TARGET_$(subst -,_,$(shell echo $(TRIPLE) | tr a-z A-Z))_RUNNER='$(AS_ROOT)' \
+	    cargo test --locked --test root --test load
+	tools/fuzz.sh 200000
+
+check: setup
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+# Man pages and shell completions, from the definition of the command line.
+assets: setup
+	cargo run --release --locked --quiet --example assets -- $(ASSETS)
+
+install: build assets
+	install -D $(SOCKLEAK) $(DESTDIR)$(PREFIX)/bin/sockleak
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(ASSETS)/man/*.1
+	install -D -m 644 $(ASSETS)/completions/sockleak.bash \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sockleak
+	install -D -m 644 $(ASSETS)/completions/_sockleak \
+	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sockleak
+	install -D -m 644 $(ASSETS)/completions/sockleak.fish \
+	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sockleak.fish
+
+# One binary for every kernel: `static` makes it, `dist` packs it, `test-kernels` proves it.
+#
+# Copied, because building the tests may link target/<triple>/release/sockleak anew, and what is
+# tested has to be what is shipped. An empty root shows that it needs nothing.
+static: setup
+	tools/static.sh --bin sockleak
+	install -D $(TARGET_DIR)/$(TRIPLE)/release/sockleak $(STATIC)
+	@tools/need.sh file:file
+	@file $(STATIC) | grep -o 'static-pie linked'
+	@size=$$(stat -c %s $(STATIC)); echo "$$size bytes"; test $$size -le $(MAX_SIZE)
+	@empty=$$(mktemp -d); cp $(STATIC) $$empty; \
+	    $(AS_ROOT) chroot $$empty /sockleak --version; code=$$?; rm -r $$empty; exit $$code
+
+dist: static assets
+	rm -rf $(TARGET_DIR)/dist
+	mkdir -p $(TARGET_DIR)/dist/$(DIST)
+	cp -r $(STATIC) README.md CHANGELOG.md LICENSE-* $(ASSETS)/man $(ASSETS)/completions \
+	    $(TARGET_DIR)/dist/$(DIST)
+	cd $(TARGET_DIR)/dist && tar --sort=name --owner=0 --group=0 --numeric-owner \
+	    --mtime=@$$(git log -1 --format=%ct) -cf - $(DIST) | gzip -9n >$(DIST).tar.gz
+	cd $(TARGET_DIR)/dist && sha256sum $(DIST).tar.gz >$(DIST).tar.gz.sha256
+	rm -r $(TARGET_DIR)/dist/$(DIST)
+
+test-kernels: static
+	SOCKLEAK=$(STATIC) tests/vm/kernels.sh
+
+clean:
+	cargo clean

@@ -1,0 +1,52 @@
+//! Whatever the kernel says in whatever order: the table takes it, and every view shows it.
+#![no_main]
+
+use std::time::SystemTime;
+
+use libfuzzer_sys::fuzz_target;
+use sockleak::age::Tick;
+use sockleak::event::decode;
+use sockleak::filter::Filter;
+use sockleak::group::{GroupBy, Grouped};
+use sockleak::report::{Health, Moment, Report, SortKey};
+use sockleak::state::StateSet;
+use sockleak::table::{Covered, Table};
+use sockleak::trend::Trend;
+use sockleak::view::text::Style;
+use sockleak::view::{json, text};
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut table = Table::new(StateSet::ALL, Tick { ns: 4_000_000 }, 4);
+    let mut trend = Trend::default();
+    let mut rest = bytes;
+    while let Some((&step, after)) = rest.split_first() {
+        rest = after;
+        let ktime = u64::from(step) << 24;
+        match step % 8 {
+            0 => table.begin_scan(ktime),
+            1 => table.end_scan(&Covered::All),
+            2 => table.end_scan(&Covered::AllBut(table.netns_to_cover())),
+            3 => show(&table, ktime, &mut trend),
+            _ => {
+                let Ok((record, len)) = decode(rest) else { continue };
+                table.absorb(record);
+                rest = &rest[len..];
+            }
+        }
+        assert!(table.len() <= 4);
+    }
+    show(&table, u64::MAX, &mut trend);
+});
+
+fn show(table: &Table, ktime: u64, trend: &mut Trend) {
+    let now = Moment { ktime, time: SystemTime::UNIX_EPOCH };
+    let mut report =
+        Report::build(table, &Filter::default(), SortKey::Age, now, Health::default());
+    report.add_trend(trend, ktime);
+    let style = Style { headers: true, colour: false, time: true };
+    let mut out = Vec::new();
+    text::render(&report, style, &mut out).expect("a Vec takes everything");
+    assert!(!out.iter().any(|&byte| byte < b' ' && byte != b'\n'), "a name acts on a terminal");
+    json::render(&report, &mut out).expect("a Vec takes everything");
+    json::render(&Grouped::build(&report, GroupBy::Process), &mut out).expect("likewise");
+}
