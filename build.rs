@@ -12,13 +12,7 @@ fn main() -> Result<()> {
     let skeleton = PathBuf::from(env::var("OUT_DIR")?).join("sockleak.skel.rs");
     SkeletonBuilder::new()
         .source(SOURCE)
-        .clang_args([
-            "-Ivmlinux",
-            "-Wall",
-            "-Wextra",
-            "-Wno-unused-parameter",
-            "-Werror",
-        ])
+        .clang_args(["-Ivmlinux", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"])
         .build_and_generate(&skeleton)
         .with_context(|| {
             format!("{SOURCE} does not compile (is clang installed? try `make setup`)")

@@ -27,10 +27,7 @@ pub struct Since {
 impl Since {
     /// It was seen to begin.
     pub fn exactly(ktime: u64) -> Self {
-        Self {
-            earliest: ktime,
-            latest: ktime,
-        }
+        Self { earliest: ktime, latest: ktime }
     }
 
     /// Whether it was seen to begin.
@@ -48,19 +45,11 @@ impl Since {
     #[must_use]
     pub fn narrowed_by(self, other: Self) -> Self {
         if other.is_exact() {
-            return if self.allows(other.latest) {
-                other
-            } else {
-                self
-            };
+            return if self.allows(other.latest) { other } else { self };
         }
         let latest = self.latest.min(other.latest);
         let earliest = self.earliest.max(other.earliest);
-        if earliest > latest {
-            self
-        } else {
-            Self { earliest, latest }
-        }
+        if earliest > latest { self } else { Self { earliest, latest } }
     }
 }
 
@@ -71,20 +60,19 @@ pub fn since(state: State, stamps: &Stamps, tick: Tick) -> Since {
     // the first.
     let mut at_least = 0;
     if stamps.mstamp != 0 {
-        at_least = stamps
-            .ktime
-            .saturating_sub(stamps.mstamp.saturating_mul(1_000));
+        at_least = stamps.ktime.saturating_sub(stamps.mstamp.saturating_mul(1_000));
     }
     let after = |stamp: u32| tick.after(stamps.jiffies, stamp);
     match state {
         // Entered by the arrival of a segment, and every segment acknowledges.
         State::CloseWait | State::Close | State::FinWait2 | State::Closing => {
-            at_least = at_least.max(after(stamps.rcv_tstamp).0);
+            at_least = at_least.max(after(stamps.rcv_tstamp).map_or(0, |age| age.0));
         }
         // All three stamps begin with the connection.
         State::Established => {
-            let first = [stamps.rcv_tstamp, stamps.lrcvtime, stamps.lsndtime].map(|s| after(s).0);
-            at_least = first.into_iter().fold(at_least, u64::max);
+            let first = [stamps.rcv_tstamp, stamps.lrcvtime, stamps.lsndtime];
+            let ages = first.into_iter().filter_map(after).map(|age| age.0);
+            at_least = ages.fold(at_least, u64::max);
         }
         _ => {}
     }
@@ -94,7 +82,7 @@ pub fn since(state: State, stamps: &Stamps, tick: Tick) -> Since {
         State::CloseWait | State::Close | State::Closing | State::LastAck
             if stamps.ktime < tick.wrap() =>
         {
-            Some(after(stamps.lrcvtime).1)
+            after(stamps.lrcvtime).map(|age| age.1)
         }
         _ => None,
     };
@@ -108,17 +96,19 @@ pub fn since(state: State, stamps: &Stamps, tick: Tick) -> Since {
     }
 }
 
-/// When data last went either way.
+/// When data last went either way; 0, the boot, where it never did.
 pub fn last_data(stamps: &Stamps, tick: Tick) -> u64 {
-    let idle = [stamps.lrcvtime, stamps.lsndtime].map(|s| tick.after(stamps.jiffies, s).0);
-    stamps.ktime.saturating_sub(idle[0].min(idle[1]))
+    let after = |stamp| tick.after(stamps.jiffies, stamp).map(|age| age.0);
+    let idle = [stamps.lrcvtime, stamps.lsndtime].into_iter().filter_map(after).min();
+    idle.map_or(0, |idle| stamps.ktime.saturating_sub(idle))
 }
 
 impl Tick {
-    /// The least and the most ns from the jiffy `then` to the jiffy `now`.
-    fn after(self, now: u32, then: u32) -> (u64, u64) {
+    /// The least and the most ns from the jiffy `then` to the jiffy `now`; `None` for 0, which is
+    /// what a stamp is before it is set (and for one tick of billions after it).
+    fn after(self, now: u32, then: u32) -> Option<(u64, u64)> {
         let ticks = u64::from(now.wrapping_sub(then));
-        (ticks.saturating_sub(1) * self.ns, (ticks + 1) * self.ns)
+        (then != 0).then(|| (ticks.saturating_sub(1) * self.ns, (ticks + 1) * self.ns))
     }
 
     /// After how many ns the low half of jiffies comes round.
@@ -147,10 +137,7 @@ mod tests {
 
     /// The most and the least, in ms; the host has been up for 1,000 s.
     fn ages(since: Since) -> (u64, u64) {
-        (
-            (1000 * S - since.earliest) / 1_000_000,
-            (1000 * S - since.latest) / 1_000_000,
-        )
+        ((1000 * S - since.earliest) / 1_000_000, (1000 * S - since.latest) / 1_000_000)
     }
 
     #[test]
@@ -161,14 +148,8 @@ mod tests {
 
     #[test]
     fn the_last_packet_bounds_every_state() {
-        assert_eq!(
-            ages(since(State::FinWait1, &stamps(), HZ_250)),
-            (1_000_000, 5_000)
-        );
-        assert_eq!(
-            ages(since(State::Established, &stamps(), HZ_250)),
-            (1_000_000, 19_996)
-        );
+        assert_eq!(ages(since(State::FinWait1, &stamps(), HZ_250)), (1_000_000, 5_000));
+        assert_eq!(ages(since(State::Established, &stamps(), HZ_250)), (1_000_000, 19_996));
     }
 
     #[test]
@@ -185,51 +166,39 @@ mod tests {
         stamps.rcv_tstamp = shift(stamps.rcv_tstamp);
         stamps.lrcvtime = shift(stamps.lrcvtime);
         assert!(stamps.jiffies < stamps.rcv_tstamp);
-        assert_eq!(
-            ages(since(State::CloseWait, &stamps, HZ_250)),
-            (20_004, 9_996)
-        );
+        assert_eq!(ages(since(State::CloseWait, &stamps, HZ_250)), (20_004, 9_996));
     }
 
     #[test]
     fn a_host_that_has_outlived_a_wrap_has_no_upper_bound() {
-        let late = Stamps {
-            ktime: HZ_250.wrap() + S,
-            ..stamps()
-        };
+        let late = Stamps { ktime: HZ_250.wrap() + S, ..stamps() };
         assert_eq!(since(State::CloseWait, &late, HZ_250).earliest, 0);
     }
 
     #[test]
     fn a_lower_bound_never_exceeds_the_upper() {
-        let reordered = Stamps {
-            rcv_tstamp: 100_000 - 6_000,
-            ..stamps()
-        };
+        let reordered = Stamps { rcv_tstamp: 100_000 - 6_000, ..stamps() };
         let since = since(State::CloseWait, &reordered, HZ_250);
         assert!(since.earliest <= since.latest);
     }
 
     #[test]
     fn an_exact_time_survives_only_within_the_bounds() {
-        let bounds = Since {
-            earliest: 10 * S,
-            latest: 20 * S,
-        };
-        assert_eq!(
-            bounds.narrowed_by(Since::exactly(15 * S)),
-            Since::exactly(15 * S)
-        );
+        let bounds = Since { earliest: 10 * S, latest: 20 * S };
+        assert_eq!(bounds.narrowed_by(Since::exactly(15 * S)), Since::exactly(15 * S));
         assert_eq!(bounds.narrowed_by(Since::exactly(30 * S)), bounds);
-        let older = Since {
-            earliest: 0,
-            latest: 12 * S,
-        };
-        let both = Since {
-            earliest: 10 * S,
-            latest: 12 * S,
-        };
+        let older = Since { earliest: 0, latest: 12 * S };
+        let both = Since { earliest: 10 * S, latest: 12 * S };
         assert_eq!(bounds.narrowed_by(older), both);
+    }
+
+    #[test]
+    fn a_stamp_that_was_never_set_says_nothing() {
+        let fresh = Stamps { ktime: 1000 * S, jiffies: 100_000, ..Stamps::default() };
+        for state in State::ALL {
+            assert_eq!(ages(since(state, &fresh, HZ_250)), (1_000_000, 0), "{state}");
+        }
+        assert_eq!(last_data(&fresh, HZ_250), 0);
     }
 
     #[test]

@@ -230,9 +230,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 fn pid(text: &str) -> Result<u32, String> {
-    let pid: u32 = text
-        .parse()
-        .map_err(|_| "it is not a process ID".to_owned())?;
+    let pid: u32 = text.parse().map_err(|_| "it is not a process ID".to_owned())?;
     match Path::new("/proc").join(pid.to_string()).exists() {
         true => Ok(pid),
         false => Err("there is no such process here".to_owned()),
@@ -240,18 +238,14 @@ fn pid(text: &str) -> Result<u32, String> {
 }
 
 fn network_namespace(text: &str) -> Result<u32, String> {
-    text.parse()
-        .or_else(|_| netns::inode(Path::new(text)))
-        .map_err(|error| {
-            format!("{error}; give an inode, or a path such as /run/netns/NAME or /proc/PID/ns/net")
-        })
+    text.parse().or_else(|_| netns::inode(Path::new(text))).map_err(|error| {
+        format!("{error}; give an inode, or a path such as /run/netns/NAME or /proc/PID/ns/net")
+    })
 }
 
 fn ring_size(text: &str) -> Result<u32, String> {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    let page = page
-        .and_then(|page| u32::try_from(page).ok())
-        .unwrap_or(4096);
+    let page = page.and_then(|page| u32::try_from(page).ok()).unwrap_or(4096);
     let wanted = format!("give a power of two from {page} to 1GiB, such as 4MiB");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
@@ -261,12 +255,8 @@ fn ring_size(text: &str) -> Result<u32, String> {
         "g" | "gib" => 30,
         _ => return Err(wanted),
     };
-    let size = digits
-        .parse()
-        .ok()
-        .and_then(|number: u32| number.checked_mul(1 << shift));
-    size.filter(|size| size.is_power_of_two() && (page..=1 << 30).contains(size))
-        .ok_or(wanted)
+    let size = digits.parse().ok().and_then(|number: u32| number.checked_mul(1 << shift));
+    size.filter(|size| size.is_power_of_two() && (page..=1 << 30).contains(size)).ok_or(wanted)
 }
 
 /// A usage error in one line, with the flag and what to do.

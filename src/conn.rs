@@ -17,10 +17,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// From 16 bytes in network order.
     pub fn new(addr: [u8; 16], port: u16) -> Self {
-        Self {
-            addr: Ipv6Addr::from(addr).to_canonical(),
-            port,
-        }
+        Self { addr: Ipv6Addr::from(addr).to_canonical(), port }
     }
 }
 
@@ -83,10 +80,7 @@ mod tests {
 
     #[test]
     fn endpoints_print_by_their_family() {
-        let v4 = Endpoint::new(
-            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1],
-            9005,
-        );
+        let v4 = Endpoint::new([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1], 9005);
         let v6 = Endpoint::new(Ipv6Addr::LOCALHOST.octets(), 80);
         let any = Endpoint::new([0; 16], 0);
         assert_eq!(v4.to_string(), "127.0.0.1:9005");

@@ -157,7 +157,7 @@ pub struct Process {
 
 /// The bits of `enum sock_flag`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SockFlags(pub u8);
+pub struct SockFlags(pub u16);
 
 impl SockFlags {
     fn has(self, flag: raw::sock_flag) -> bool {
@@ -190,6 +190,22 @@ impl SockFlags {
         // The kernel opens MPTCP's subflows, but on behalf of a program.
         let subflow = self.has(raw::sock_flag::SOCK_SUBFLOW);
         self.has(raw::sock_flag::SOCK_ORPHAN) || kernel && !subflow
+    }
+
+    /// The program reads from an MPTCP connection: what TCP has delivered to that says nothing of
+    /// what the program has read.
+    pub fn read_by_mptcp(self) -> bool {
+        self.is_mptcp() || self.has(raw::sock_flag::SOCK_SUBFLOW)
+    }
+
+    /// It is an MPTCP connection, and on no list of TCP's.
+    pub fn is_mptcp(self) -> bool {
+        self.has(raw::sock_flag::SOCK_MPTCP)
+    }
+
+    /// Its program has closed it.
+    pub fn orphan(self) -> bool {
+        self.has(raw::sock_flag::SOCK_ORPHAN)
     }
 
     /// Both directions are shut down: the program is closing it.
@@ -229,23 +245,11 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), DecodeError> {
         }
         raw::record_kind::RECORD_HELD => {
             let (record, len) = copy::<raw::sock_record>(bytes)?;
-            (
-                Record::Held(
-                    Holder {
-                        pid: record.tgid,
-                        fd: record.fd,
-                    },
-                    sock(&record)?,
-                ),
-                len,
-            )
+            (Record::Held(Holder { pid: record.tgid, fd: record.fd }, sock(&record)?), len)
         }
         raw::record_kind::RECORD_QUEUED => {
             let (record, len) = copy::<raw::sock_record>(bytes)?;
-            (
-                Record::Queued(SockPtr(record.listener), sock(&record)?),
-                len,
-            )
+            (Record::Queued(SockPtr(record.listener), sock(&record)?), len)
         }
         raw::record_kind::RECORD_UNHELD => {
             let (record, len) = copy::<raw::sock_record>(bytes)?;
@@ -259,16 +263,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), DecodeError> {
                 backlog: record.backlog,
                 max_backlog: record.max_backlog,
             };
-            (
-                Record::Listener(
-                    Holder {
-                        pid: record.tgid,
-                        fd: record.fd,
-                    },
-                    listener,
-                ),
-                len,
-            )
+            (Record::Listener(Holder { pid: record.tgid, fd: record.fd }, listener), len)
         }
         raw::record_kind::RECORD_PROCESS => {
             let (record, len) = copy::<raw::process_record>(bytes)?;
@@ -287,9 +282,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), DecodeError> {
 /// Copies, because an iterator's output is not aligned.
 fn copy<T: Plain + Default>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
     let mut record = T::default();
-    record
-        .copy_from_bytes(bytes)
-        .map_err(|_| DecodeError::Short(bytes.len()))?;
+    record.copy_from_bytes(bytes).map_err(|_| DecodeError::Short(bytes.len()))?;
     Ok((record, size_of::<T>()))
 }
 
@@ -307,7 +300,7 @@ fn transition(record: &raw::transition_record) -> Result<Transition, DecodeError
         old: state(record.oldstate)?,
         new: state(record.newstate)?,
         flags: SockFlags(record.sock_flags),
-        err: errno(record.err),
+        err: record.err,
         actor: has(raw::transition_flag::ACTOR).then(|| Actor {
             pid: (record.tgid != 0).then_some(record.tgid),
             comm: comm(&record.comm),
@@ -324,7 +317,7 @@ fn sock(record: &raw::sock_record) -> Result<Sock, DecodeError> {
         state: state(record.state)?,
         flags: SockFlags(record.flags),
         unread: record.unread,
-        err: errno(record.err),
+        err: record.err,
         stamps: Stamps {
             ktime: record.ktime,
             jiffies: record.jiffies,
@@ -348,17 +341,9 @@ fn cookie(conn: &raw::conn) -> Option<NonZeroU64> {
     NonZeroU64::new(conn.cookie)
 }
 
-/// Error numbers end at 4095 (`MAX_ERRNO`); a larger one is an error all the same.
-fn errno(err: u32) -> u16 {
-    u16::try_from(err).unwrap_or(u16::MAX)
-}
-
 /// A task's name may be any bytes but 0; what is not UTF-8 becomes U+FFFD.
 fn comm(bytes: &[u8]) -> String {
-    let end = bytes
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(bytes.len());
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
@@ -369,12 +354,7 @@ mod tests {
     use super::*;
 
     fn held() -> raw::sock_record {
-        let mut conn = raw::conn {
-            sport: 9005,
-            dport: 48814,
-            netns: 77,
-            ..Default::default()
-        };
+        let mut conn = raw::conn { sport: 9005, dport: 48814, netns: 77, ..Default::default() };
         conn.saddr[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
         conn.daddr = conn.saddr;
         raw::sock_record {
@@ -401,16 +381,11 @@ mod tests {
     fn a_held_socket_says_who_and_which() {
         let (record, len) = decode(bytes(&held())).unwrap();
         assert_eq!(len, size_of::<raw::sock_record>());
-        let Record::Held(holder, sock) = record else {
-            panic!("{record:?}")
-        };
+        let Record::Held(holder, sock) = record else { panic!("{record:?}") };
         assert_eq!(holder, Holder { pid: 42, fd: 5 });
         assert_eq!(sock.conn.local.to_string(), "127.0.0.1:9005");
         assert_eq!(sock.conn.remote.to_string(), "127.0.0.1:48814");
-        assert_eq!(
-            (sock.state, sock.unread, sock.cookie),
-            (State::CloseWait, 6, None)
-        );
+        assert_eq!((sock.state, sock.unread, sock.cookie), (State::CloseWait, 6, None));
     }
 
     #[test]
@@ -430,14 +405,7 @@ mod tests {
         assert_eq!(actor(&raw), None);
         raw.flags = 3;
         let comm = "a\u{fffd}b".to_owned();
-        assert_eq!(
-            actor(&raw),
-            Some(Actor {
-                pid: Some(7),
-                comm,
-                exiting: true
-            })
-        );
+        assert_eq!(actor(&raw), Some(Actor { pid: Some(7), comm, exiting: true }));
     }
 
     #[test]

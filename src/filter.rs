@@ -34,9 +34,7 @@ impl Filter {
     /// Whether the row is shown.
     pub fn matches(&self, row: &SocketRow) -> bool {
         self.matches_conn(&row.local, &row.remote, row.netns)
-            && self
-                .min_age
-                .is_none_or(|least| u128::from(row.stranded()) >= least.as_nanos())
+            && self.min_age.is_none_or(|least| u128::from(row.stranded()) >= least.as_nanos())
             && any(&self.pid, |&pid| row.pid == Some(pid))
             && any(&self.comm, |comm| row.comm.as_deref() == Some(comm))
             && any(&self.uid, |&uid| row.uid == Some(uid))
@@ -46,9 +44,7 @@ impl Filter {
     pub fn matches_conn(&self, local: &Endpoint, remote: &Endpoint, netns: u32) -> bool {
         any(&self.local, |address| address.matches(local))
             && any(&self.remote, |address| address.matches(remote))
-            && any(&self.port, |&port| {
-                local.port == port || remote.port == port
-            })
+            && any(&self.port, |&port| local.port == port || remote.port == port)
             && any(&self.netns, |&inode| netns == inode)
     }
 }
@@ -79,29 +75,19 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         let (net, port) = split(text)?;
         let port = match port {
-            Some(port) => Some(
-                port.parse()
-                    .map_err(|_| format!("'{port}' is not a port"))?,
-            ),
+            Some(port) => Some(port.parse().map_err(|_| format!("'{port}' is not a port"))?),
             None => None,
         };
         if net.is_empty() && port.is_some() {
             return Ok(Self { net: None, port });
         }
-        let parsed = net
-            .parse::<IpNet>()
-            .ok()
-            .or_else(|| Some(net.parse::<IpAddr>().ok()?.into()));
+        let parsed = net.parse::<IpNet>().ok().or_else(|| Some(net.parse::<IpAddr>().ok()?.into()));
         match parsed {
             // A v4-mapped address prints as the IPv4 address, and is sought as that.
-            Some(IpNet::V6(v6)) if v6.prefix_len() == 128 => Ok(Self {
-                net: Some(IpNet::from(v6.addr().to_canonical())),
-                port,
-            }),
-            Some(net) => Ok(Self {
-                net: Some(net),
-                port,
-            }),
+            Some(IpNet::V6(v6)) if v6.prefix_len() == 128 => {
+                Ok(Self { net: Some(IpNet::from(v6.addr().to_canonical())), port })
+            }
+            Some(net) => Ok(Self { net: Some(net), port }),
             None => Err(format!(
                 "'{net}' is neither an IP address nor a CIDR block (names are not looked up)"
             )),
@@ -133,36 +119,19 @@ mod tests {
 
     fn matches(address: &str, endpoint: &str) -> bool {
         let end: std::net::SocketAddr = endpoint.parse().unwrap();
-        let endpoint = Endpoint {
-            addr: end.ip(),
-            port: end.port(),
-        };
+        let endpoint = Endpoint { addr: end.ip(), port: end.port() };
         address.parse::<Address>().unwrap().matches(&endpoint)
     }
 
     #[test]
     fn every_form_of_address() {
-        for yes in [
-            "10.1.2.3",
-            "10.1.0.0/16",
-            "10.1.2.3:80",
-            "10.0.0.0/8:80",
-            ":80",
-            "0.0.0.0/0",
-        ] {
+        for yes in ["10.1.2.3", "10.1.0.0/16", "10.1.2.3:80", "10.0.0.0/8:80", ":80", "0.0.0.0/0"] {
             assert!(matches(yes, "10.1.2.3:80"), "{yes}");
         }
         for no in ["10.1.2.4", "10.2.0.0/16", "10.1.2.3:81", ":81", "::/0"] {
             assert!(!matches(no, "10.1.2.3:80"), "{no}");
         }
-        for yes in [
-            "fd00::1",
-            "[fd00::1]",
-            "[fd00::1]:80",
-            "fd00::/8",
-            "[fd00::/8]:80",
-            ":80",
-        ] {
+        for yes in ["fd00::1", "[fd00::1]", "[fd00::1]:80", "fd00::/8", "[fd00::/8]:80", ":80"] {
             assert!(matches(yes, "[fd00::1]:80"), "{yes}");
         }
         assert!(matches("::ffff:10.1.2.3", "10.1.2.3:80"));
@@ -170,20 +139,10 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_said() {
-        for bad in [
-            "",
-            "10.1.2",
-            "10.0.0.0/33",
-            "10.1.2.3:http",
-            "10.1.2.3:70000",
-            "[::1",
-            "host",
-        ] {
+        for bad in ["", "10.1.2", "10.0.0.0/33", "10.1.2.3:http", "10.1.2.3:70000", "[::1", "host"]
+        {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
-        assert_eq!(
-            "[::1]80".parse::<Address>().unwrap_err(),
-            "'80' after the ']' is not a port"
-        );
+        assert_eq!("[::1]80".parse::<Address>().unwrap_err(), "'80' after the ']' is not a port");
     }
 }

@@ -13,10 +13,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            ) =>
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
         {
             // A closed pipe is the reader's business.
             let _ = error.print();
@@ -39,12 +36,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Some(Command::Events(_)) => None,
     };
     if let Some(verdict) = report.and_then(|args| args.explain) {
-        writeln!(
-            io::stdout(),
-            "{verdict}: {}\n\n{}",
-            verdict.summary(),
-            verdict.explanation()
-        )?;
+        writeln!(io::stdout(), "{verdict}: {}\n\n{}", verdict.summary(), verdict.explanation())?;
         return Ok(Exit::Clean);
     }
     match &cli.command {
@@ -59,10 +51,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let kind = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<io::Error>().map(io::Error::kind)
     };
-    error
-        .chain()
-        .filter_map(kind)
-        .any(|kind| kind == io::ErrorKind::BrokenPipe)
+    error.chain().filter_map(kind).any(|kind| kind == io::ErrorKind::BrokenPipe)
 }
 
 fn fail(message: &str, exit: Exit) -> ExitCode {

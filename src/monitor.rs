@@ -24,8 +24,8 @@ pub struct Monitor {
     schedule: Schedule,
     /// The records lost before the last scan that nothing was lost during.
     reconciled: u64,
-    /// Where the last scan could not look.
-    uncovered: Vec<u32>,
+    /// Where the last scan of everything could look.
+    covered: Covered,
 }
 
 impl Monitor {
@@ -38,18 +38,13 @@ impl Monitor {
         ring_size: u32,
         btf: Option<PathBuf>,
     ) -> Result<Self, ProbeError> {
-        let probe = Probe::open(&Config {
-            watched,
-            transitions: watched,
-            ring_size,
-            btf,
-        })?;
+        let probe = Probe::open(&Config { watched, transitions: watched, ring_size, btf })?;
         Ok(Self {
             probe,
             table: Table::new(watched, tick(), CAPACITY),
             schedule: Schedule::default(),
             reconciled: 0,
-            uncovered: Vec::new(),
+            covered: Covered::All,
         })
     }
 
@@ -84,7 +79,7 @@ impl Monitor {
     /// Where the ring or an iterator cannot be read.
     pub fn refresh(&mut self) -> Result<(), ProbeError> {
         self.drain()?;
-        let reason = if self.table.has_unseen() || self.probe.lost() > self.reconciled {
+        let reason = if self.table.needs_scan() || self.probe.lost() > self.reconciled {
             Reason::Urgent
         } else if self.table.is_empty() {
             Reason::IdleAudit
@@ -95,8 +90,7 @@ impl Monitor {
         if self.schedule.is_due(now, reason) {
             let before = cpu_time();
             self.scan(self.schedule.is_first())?;
-            self.schedule
-                .charge(monotonic(), cpu_time().saturating_sub(before));
+            self.schedule.charge(monotonic(), cpu_time().saturating_sub(before));
         }
         Ok(())
     }
@@ -117,43 +111,34 @@ impl Monitor {
 
     /// What the table says now.
     pub fn report(&self, filter: &Filter, sort: SortKey) -> Report {
-        Report::build(&self.table, filter, sort, now(), self.health())
+        Report::build(&self.table, filter, sort, now(), self.health(filter))
     }
 
     /// How far that can be trusted.
-    fn health(&self) -> Health {
+    fn health(&self, filter: &Filter) -> Health {
         let mut incomplete = Vec::new();
         let lost = self.probe.lost();
         if lost > self.reconciled {
             incomplete.push("events were lost and are not reconciled yet".to_owned());
         }
         if self.table.is_full() {
-            incomplete.push(format!(
-                "the table is full: it has room for {CAPACITY} sockets"
-            ));
+            incomplete.push(format!("the table is full: it has room for {CAPACITY} sockets"));
         }
         let bound = self.probe.queue_bound();
-        for queue in self
-            .table
-            .queues()
-            .filter(|queue| queue.listener.backlog > bound)
-        {
+        for queue in self.table.queues().filter(|queue| queue.listener.backlog > bound) {
             incomplete.push(format!(
                 "the accept queue of {} is longer than the {bound} that this kernel can walk",
                 queue.listener.conn.local
             ));
         }
-        if !self.uncovered.is_empty() {
-            incomplete.push(format!(
-                "sockets without a descriptor cannot be seen in {} network namespaces: \
-                 this needs CAP_SYS_ADMIN (and Linux 5.9)",
-                self.uncovered.len()
-            ));
+        if !self.covered.has_all(&filter.netns) {
+            incomplete.push(
+                "sockets without a descriptor may be missing, in network namespaces that cannot be \
+                 looked into: this needs CAP_SYS_ADMIN and CAP_SYS_PTRACE"
+                    .to_owned(),
+            );
         }
-        Health {
-            incomplete,
-            lost_events: lost,
-        }
+        Health { incomplete, lost_events: lost }
     }
 
     fn drain(&mut self) -> Result<(), ProbeError> {
@@ -170,17 +155,13 @@ impl Monitor {
         let everywhere = everywhere || lost > self.reconciled;
         self.table.begin_scan(ktime());
         self.probe.scan_files(|record| self.table.absorb(record))?;
-        let wanted = self.table.netns_to_cover();
-        let covered = if everywhere {
-            self.probe
-                .scan_tcp(None, |record| self.table.absorb(record))?
-        } else {
-            self.probe
-                .scan_tcp(Some(&wanted), |record| self.table.absorb(record))?
-        };
+        let wanted = if everywhere { None } else { Some(self.table.netns_to_cover()) };
+        let known = self.table.held_in();
+        let report = |record| self.table.absorb(record);
+        let covered = self.probe.scan_tcp(wanted.as_deref(), &known, report)?;
         self.table.end_scan(&covered);
-        if let Covered::AllBut(uncovered) = covered {
-            self.uncovered = uncovered;
+        if everywhere {
+            self.covered = covered;
         }
         if self.probe.lost() == lost {
             self.reconciled = lost;
@@ -191,10 +172,7 @@ impl Monitor {
 
 /// The moment, by both clocks.
 pub fn now() -> Moment {
-    Moment {
-        ktime: ktime(),
-        time: SystemTime::now(),
-    }
+    Moment { ktime: ktime(), time: SystemTime::now() }
 }
 
 /// The clock that the kernel's records are stamped by.
@@ -214,7 +192,5 @@ fn cpu_time() -> Duration {
 fn tick() -> Tick {
     let resolution =
         clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from);
-    Tick {
-        ns: u64::try_from(resolution.as_nanos()).unwrap_or(0),
-    }
+    Tick { ns: u64::try_from(resolution.as_nanos()).unwrap_or(0) }
 }

@@ -7,32 +7,45 @@ use std::path::{Path, PathBuf};
 use std::{io, thread};
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
 /// Where `ip netns` keeps the namespaces that it names.
 const NAMED: &str = "/run/netns";
 
-/// Every network namespace that a process lives in or that has a name, by its inode, each with
-/// a path to enter it by.
-///
-/// A process that ends meanwhile, or whose namespaces we may not see, is left out.
-pub fn all() -> BTreeMap<u32, PathBuf> {
-    let of_processes = entries("/proc")
-        .filter(|path| is_pid(path))
-        .map(|process| process.join("ns/net"));
+/// The network namespaces of a host.
+#[derive(Debug)]
+pub struct Namespaces {
+    /// Every one that a process lives in or that has a name, by its inode, each with a path to
+    /// enter it by.
+    pub known: BTreeMap<u32, PathBuf>,
+    /// Whether there are processes whose namespaces we may not see.
+    pub hidden: bool,
+}
+
+/// Looks for all namespaces. A process that ends meanwhile is left out.
+pub fn all() -> Namespaces {
+    let of_processes =
+        entries("/proc").filter(|path| is_pid(path)).map(|process| process.join("ns/net"));
     let named = entries(NAMED);
     let own = PathBuf::from("/proc/self/ns/net");
-    of_processes
-        .chain(named)
-        .chain([own])
-        .filter_map(|path| Some((inode(&path).ok()?, path)))
-        .collect()
+    let mut found = Namespaces { known: BTreeMap::new(), hidden: false };
+    for path in of_processes.chain(named).chain([own]) {
+        match inode(&path) {
+            Ok(inode) => _ = found.known.insert(inode, path),
+            Err(error) => found.hidden |= error.kind() == io::ErrorKind::PermissionDenied,
+        }
+    }
+    found
 }
 
 /// The inode that identifies the namespace behind a path.
 ///
 /// # Errors
-/// When the path cannot be looked up, or its inode is not one of a namespace.
+/// When the path cannot be looked up, or is not that of a namespace.
 pub fn inode(path: &Path) -> io::Result<u32> {
+    if statfs(path)?.filesystem_type() != NSFS_MAGIC {
+        return Err(io::Error::other("it is not a namespace"));
+    }
     u32::try_from(fs::metadata(path)?.ino()).map_err(io::Error::other)
 }
 
@@ -48,18 +61,12 @@ pub fn inside<T: Send>(path: &Path, look: impl FnOnce() -> T + Send) -> io::Resu
             setns(&namespace, CloneFlags::CLONE_NEWNET)?;
             Ok(look())
         })?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")))
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")))
     })
 }
 
 fn entries(folder: &str) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 fn is_pid(path: &Path) -> bool {
@@ -72,8 +79,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_is_no_namespace() {
+        assert!(inode(Path::new("/dev/null")).is_err());
+    }
+
+    #[test]
     fn our_own_namespace_is_among_all() {
         let own = inode(Path::new("/proc/self/ns/net")).unwrap();
-        assert!(all().contains_key(&own));
+        assert!(all().known.contains_key(&own));
     }
 }

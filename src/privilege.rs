@@ -14,14 +14,8 @@ pub struct Need {
 
 /// Without these nothing works.
 pub const REQUIRED: [Need; 2] = [
-    Need {
-        capability: Capability::CAP_BPF,
-        purpose: "load BPF programs",
-    },
-    Need {
-        capability: Capability::CAP_PERFMON,
-        purpose: "trace, and read kernel memory",
-    },
+    Need { capability: Capability::CAP_BPF, purpose: "load BPF programs" },
+    Need { capability: Capability::CAP_PERFMON, purpose: "trace, and read kernel memory" },
 ];
 
 /// Whether it is held. `CAP_SYS_ADMIN` includes those that were split off from it.
@@ -32,11 +26,7 @@ pub fn held(capability: Capability) -> bool {
 
 /// The required capabilities that are not held.
 pub fn missing() -> Vec<Capability> {
-    REQUIRED
-        .iter()
-        .map(|need| need.capability)
-        .filter(|&capability| !held(capability))
-        .collect()
+    REQUIRED.iter().map(|need| need.capability).filter(|&capability| !held(capability)).collect()
 }
 
 /// What to do about missing capabilities.

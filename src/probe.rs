@@ -2,6 +2,7 @@
 //! the iterators. The only file that names libbpf.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,9 +26,10 @@ use thiserror::Error;
 use crate::bpf::{OpenSockleakSkel, SockleakSkel, SockleakSkelBuilder};
 use crate::conn::SockPtr;
 use crate::event::{self, DecodeError, Record};
+use crate::netns::{self, Namespaces};
+use crate::privilege;
 use crate::state::StateSet;
 use crate::table::Covered;
-use crate::{netns, privilege};
 
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -81,18 +83,12 @@ pub enum ProbeError {
 }
 
 fn names(capabilities: &[caps::Capability]) -> String {
-    capabilities
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(" and ")
+    capabilities.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 fn first_note(notes: &[String]) -> String {
     // The first names the culprit; what follows is the verifier's log, and who else failed then.
-    notes
-        .first()
-        .map_or_else(String::new, |note| format!(" ({note})"))
+    notes.first().map_or_else(String::new, |note| format!(" ({note})"))
 }
 
 /// The loaded programs. Everything is detached when it is dropped.
@@ -154,10 +150,8 @@ impl Probe {
             let edges = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
             epoll.add(skeleton.maps.ring.as_fd(), edges).map(|()| epoll)
         });
-        let wakeups = wakeups.map_err(|errno| ProbeError::Io {
-            action: "watch the ring",
-            error: errno.into(),
-        })?;
+        let wakeups = wakeups
+            .map_err(|errno| ProbeError::Io { action: "watch the ring", error: errno.into() })?;
 
         Ok(Self {
             links: attach_iterators(&skeleton)?,
@@ -185,10 +179,7 @@ impl Probe {
     /// # Errors
     /// Where epoll fails.
     pub fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<bool, ProbeError> {
-        let failed = |errno: Errno| ProbeError::Io {
-            action: "poll the ring",
-            error: errno.into(),
-        };
+        let failed = |errno: Errno| ProbeError::Io { action: "poll the ring", error: errno.into() };
         // Rounded up: a wait of less than a millisecond is not a busy loop.
         let millis = timeout.as_nanos().div_ceil(1_000_000);
         let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
@@ -202,9 +193,7 @@ impl Probe {
         }
         let stopped = fds[1].any().unwrap_or(false);
         // What has been told is not told again.
-        self.wakeups
-            .wait(&mut [EpollEvent::empty()], PollTimeout::ZERO)
-            .map_err(failed)?;
+        self.wakeups.wait(&mut [EpollEvent::empty()], PollTimeout::ZERO).map_err(failed)?;
         Ok(stopped)
     }
 
@@ -221,22 +210,14 @@ impl Probe {
             Some(ring) => ring,
             None => self.map_ring().map_err(refused("map the ring buffer"))?,
         };
-        self.ring
-            .insert(ring)
-            .consume()
-            .map_err(refused("read the ring"))?;
+        self.ring.insert(ring).consume().map_err(refused("read the ring"))?;
         Ok(mem::take(&mut self.inbox.borrow_mut().records))
     }
 
     fn has_records(&self) -> Result<bool, ProbeError> {
-        let mut fds = [PollFd::new(
-            self.skeleton.maps.ring.as_fd(),
-            PollFlags::POLLIN,
-        )];
-        poll(&mut fds, PollTimeout::ZERO).map_err(|errno| ProbeError::Io {
-            action: "poll the ring",
-            error: errno.into(),
-        })?;
+        let mut fds = [PollFd::new(self.skeleton.maps.ring.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO)
+            .map_err(|errno| ProbeError::Io { action: "poll the ring", error: errno.into() })?;
         Ok(fds[0].any().unwrap_or(false))
     }
 
@@ -244,9 +225,7 @@ impl Probe {
         let inbox = Rc::clone(&self.inbox);
         let mut builder = RingBufferBuilder::new();
         builder.add(&self.skeleton.maps.ring, move |bytes| {
-            inbox
-                .borrow_mut()
-                .put(event::decode(bytes).map(|(record, _)| record));
+            inbox.borrow_mut().put(event::decode(bytes).map(|(record, _)| record));
             0
         })?;
         builder.build()
@@ -314,49 +293,76 @@ impl Probe {
         }
     }
 
-    /// Reports every watched socket in these network namespaces (`None`: in all there are), held
-    /// or not, and says which could be looked into.
+    /// Reports the watched sockets in these network namespaces (`None`: in all there are) that
+    /// have no file; and those that have one where they are not as many as `known` says. Says
+    /// where it could look.
     ///
     /// # Errors
     /// Where an iterator fails half-way.
     pub fn scan_tcp(
         &mut self,
         wanted: Option<&[u32]>,
+        known: &HashMap<u32, u64>,
         mut report: impl FnMut(Record),
     ) -> Result<Covered, ProbeError> {
-        let mut unseen = Vec::new();
-        let mut namespaces = netns::all();
+        let (mut looked_into, mut unseen) = (Vec::new(), Vec::new());
+        let Namespaces { known: mut namespaces, hidden } = netns::all();
         if let Some(wanted) = wanted {
             namespaces.retain(|netns, _| wanted.contains(netns));
         }
-        let own = netns::inode(Path::new("/proc/self/ns/net")).ok();
         for (netns, path) in namespaces {
-            let Some(tcp) = &self.links.tcp else {
-                unseen.push(netns);
-                continue;
-            };
-            let iter = match own == Some(netns) {
-                true => Ok(Iter::new(tcp)),
-                false => netns::inside(&path, || Iter::new(tcp)),
-            };
-            match iter {
-                Ok(iter) => self.read_iter(iter.map_err(refused("open iter/tcp"))?, &mut report)?,
-                // It is gone with its last process, and so are its sockets.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(_) => unseen.push(netns),
+            self.tell_all(false);
+            let mut looked = self.scan_tcp_inside(netns, &path, &mut report)?;
+            if looked && self.counted() != known.get(&netns).copied().unwrap_or(0) {
+                self.tell_all(true);
+                looked = self.scan_tcp_inside(netns, &path, &mut report)?;
             }
+            if looked { &mut looked_into } else { &mut unseen }.push(netns);
         }
-        // A namespace that is wanted but not found has no process left, and no name.
         Ok(match wanted {
+            // There may be namespaces that we do not know of.
+            _ if hidden => Covered::Only(looked_into),
             None => Covered::AllBut(unseen),
-            Some(wanted) => Covered::Only(
-                wanted
-                    .iter()
-                    .copied()
-                    .filter(|n| !unseen.contains(n))
-                    .collect(),
-            ),
+            // What is not found has no process left, and no name: its sockets are gone.
+            Some(wanted) => {
+                Covered::Only(wanted.iter().copied().filter(|n| !unseen.contains(n)).collect())
+            }
         })
+    }
+
+    /// Says whether it could look there.
+    fn scan_tcp_inside(
+        &mut self,
+        netns: u32,
+        path: &Path,
+        report: &mut impl FnMut(Record),
+    ) -> Result<bool, ProbeError> {
+        let Some(tcp) = &self.links.tcp else {
+            return Ok(false);
+        };
+        let own = netns::inode(Path::new("/proc/self/ns/net")).ok();
+        let iter = match own == Some(netns) {
+            true => Ok(Iter::new(tcp)),
+            false => netns::inside(path, || Iter::new(tcp)),
+        };
+        match iter {
+            Ok(iter) => self.read_iter(iter.map_err(refused("open iter/tcp"))?, report)?,
+            // It is gone with its last process, and so are its sockets.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn tell_all(&mut self, all: bool) {
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            bss.tell_all = all.into();
+            bss.counted = 0;
+        }
+    }
+
+    fn counted(&self) -> u64 {
+        self.skeleton.maps.bss_data.as_deref().map_or(0, |bss| bss.counted)
     }
 
     fn read_iter(
@@ -376,10 +382,7 @@ impl Probe {
                         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
                     ) => {}
                 Err(error) => {
-                    return Err(ProbeError::Io {
-                        action: "read an iterator",
-                        error,
-                    });
+                    return Err(ProbeError::Io { action: "read an iterator", error });
                 }
             }
             let mut rest = &self.buffer[..filled];
@@ -416,24 +419,12 @@ fn attach_iterators(skeleton: &SockleakSkel<'_>) -> Result<Links, ProbeError> {
             &progs.walk_queues_unrolled
         };
         let walk = walk.attach_iter(skeleton.maps.listeners.as_fd())?;
-        Ok((
-            walk,
-            progs
-                .scan_queued
-                .attach_iter(skeleton.maps.queued.as_fd())?,
-        ))
+        Ok((walk, progs.scan_queued.attach_iter(skeleton.maps.queued.as_fd())?))
     };
     let queues = progs.scan_queued.autoload().then(queues).transpose();
-    let tcp = progs
-        .scan_tcp
-        .autoload()
-        .then(|| progs.scan_tcp.attach())
-        .transpose();
+    let tcp = progs.scan_tcp.autoload().then(|| progs.scan_tcp.attach()).transpose();
     Ok(Links {
-        files: progs
-            .scan_files
-            .attach()
-            .map_err(refused("attach iter/task_file"))?,
+        files: progs.scan_files.attach().map_err(refused("attach iter/task_file"))?,
         queues: queues.map_err(refused("attach iter/bpf_map_elem"))?,
         tcp: tcp.map_err(refused("attach iter/tcp"))?,
         tracepoint: None,
@@ -443,18 +434,12 @@ fn attach_iterators(skeleton: &SockleakSkel<'_>) -> Result<Links, ProbeError> {
 fn load(config: &Config) -> Result<SockleakSkel<'static>, ProbeError> {
     let mut builder = ObjectBuilder::default();
     if let Some(btf) = &config.btf {
-        builder
-            .btf_custom_path(btf)
-            .map_err(refused("use this BTF"))?;
+        builder.btf_custom_path(btf).map_err(refused("use this BTF"))?;
     }
     // One for the life of the process: the skeleton borrows it, and lives in the same struct.
     let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-    let builder = SockleakSkelBuilder {
-        obj_builder: builder,
-    };
-    let mut open = builder
-        .open(object)
-        .map_err(refused("open the BPF object"))?;
+    let builder = SockleakSkelBuilder { obj_builder: builder };
+    let mut open = builder.open(object).map_err(refused("open the BPF object"))?;
     configure(&mut open, config)?;
     open.load().map_err(refused("load the BPF programs"))
 }
@@ -469,26 +454,15 @@ fn configure(open: &mut OpenSockleakSkel<'_>, config: &Config) -> Result<(), Pro
             rodata.pid_namespace = inode;
         }
     }
-    open.maps
-        .ring
-        .set_max_entries(config.ring_size)
-        .map_err(refused("size the ring buffer"))?;
+    open.maps.ring.set_max_entries(config.ring_size).map_err(refused("size the ring buffer"))?;
 
     let kernel = KernelTypes::read(config.btf.as_deref())?;
-    let (has_map_iterator, has_loop) = (
-        kernel.has_struct("bpf_iter__bpf_map_elem"),
-        kernel.has_helper("BPF_FUNC_loop"),
-    );
-    open.progs
-        .walk_queues
-        .set_autoload(has_map_iterator && has_loop);
-    open.progs
-        .walk_queues_unrolled
-        .set_autoload(has_map_iterator && !has_loop);
+    let (has_map_iterator, has_loop) =
+        (kernel.has_struct("bpf_iter__bpf_map_elem"), kernel.has_helper("BPF_FUNC_loop"));
+    open.progs.walk_queues.set_autoload(has_map_iterator && has_loop);
+    open.progs.walk_queues_unrolled.set_autoload(has_map_iterator && !has_loop);
     open.progs.scan_queued.set_autoload(has_map_iterator);
-    open.progs
-        .scan_tcp
-        .set_autoload(kernel.has_struct("bpf_iter__tcp"));
+    open.progs.scan_tcp.set_autoload(kernel.has_struct("bpf_iter__tcp"));
     Ok(())
 }
 
@@ -503,15 +477,11 @@ impl KernelTypes {
             Some(path) => Btf::from_path(path),
             None => Btf::from_vmlinux(),
         };
-        Ok(Self {
-            btf: btf.map_err(refused("read the kernel's BTF"))?,
-        })
+        Ok(Self { btf: btf.map_err(refused("read the kernel's BTF"))? })
     }
 
     fn has_struct(&self, name: &str) -> bool {
-        self.btf
-            .type_by_name::<libbpf_rs::btf::types::Struct<'_>>(name)
-            .is_some()
+        self.btf.type_by_name::<libbpf_rs::btf::types::Struct<'_>>(name).is_some()
     }
 
     fn has_helper(&self, name: &str) -> bool {
@@ -533,14 +503,7 @@ fn collect_notes() {
 
 fn refused(action: &'static str) -> impl FnOnce(libbpf_rs::Error) -> ProbeError {
     move |error| {
-        let notes = NOTES
-            .lock()
-            .map(|mut notes| mem::take(&mut *notes))
-            .unwrap_or_default();
-        ProbeError::Refused {
-            action,
-            error,
-            notes,
-        }
+        let notes = NOTES.lock().map(|mut notes| mem::take(&mut *notes)).unwrap_or_default();
+        ProbeError::Refused { action, error, notes }
     }
 }

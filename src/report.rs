@@ -228,12 +228,7 @@ impl Report {
 
     /// Adds how fast each process leaks, which one report alone cannot know.
     pub fn add_trend(&mut self, trend: &mut Trend, ktime: u64) {
-        trend.sample(
-            ktime,
-            self.processes
-                .iter()
-                .map(|process| (process.pid, process.leaked)),
-        );
+        trend.sample(ktime, self.processes.iter().map(|process| (process.pid, process.leaked)));
         for process in &mut self.processes {
             let Some(growth) = trend.of(process.pid) else {
                 continue;
@@ -277,11 +272,7 @@ fn rows<'a>(
         verdict: tracked.verdict(),
         unread_bytes: tracked.unread_bytes(),
         age: now.saturating_sub(tracked.since.latest),
-        age_is: if tracked.since.is_exact() {
-            AgeIs::Exact
-        } else {
-            AgeIs::AtLeast
-        },
+        age_is: if tracked.since.is_exact() { AgeIs::Exact } else { AgeIs::AtLeast },
         age_at_most: (tracked.since.earliest != 0)
             .then(|| now.saturating_sub(tracked.since.earliest)),
         idle: (tracked.last_data != 0).then(|| now.saturating_sub(tracked.last_data)),
@@ -396,10 +387,7 @@ pub(crate) fn seconds<S: Serializer>(ns: &u64, serializer: S) -> Result<S::Ok, S
     serializer.serialize_f64((ns / 1_000_000) as f64 / 1_000.0)
 }
 
-pub(crate) fn optional_seconds<S: Serializer>(
-    ns: &Option<u64>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn optional_seconds<S: Serializer>(ns: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
     match ns {
         Some(ns) => seconds(ns, serializer),
         None => serializer.serialize_none(),

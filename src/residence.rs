@@ -19,9 +19,7 @@ impl Residence {
         let entered = match transition.new {
             // The end: the address may be reused.
             State::Close => self.entered.remove(&transition.sock),
-            new => self
-                .entered
-                .insert(transition.sock, (new, transition.ktime)),
+            new => self.entered.insert(transition.sock, (new, transition.ktime)),
         };
         let (state, since) = entered?;
         (state == transition.old).then(|| transition.ktime.saturating_sub(since))
@@ -44,11 +42,7 @@ mod tests {
         Transition {
             ktime,
             sock: SockPtr(1),
-            conn: Conn {
-                local: end,
-                remote: end,
-                netns: 1,
-            },
+            conn: Conn { local: end, remote: end, netns: 1 },
             cookie: None,
             old,
             new,
@@ -67,11 +61,7 @@ mod tests {
         assert_eq!(leave(State::LastAck, State::Close, 26), Some(1));
         assert_eq!(leave(State::LastAck, State::Close, 30), None);
         assert_eq!(leave(State::SynSent, State::Established, 40), None);
-        assert_eq!(
-            leave(State::CloseWait, State::Close, 50),
-            None,
-            "an event in between is lost"
-        );
+        assert_eq!(leave(State::CloseWait, State::Close, 50), None, "an event in between is lost");
     }
 
     #[test]
@@ -79,9 +69,6 @@ mod tests {
         let mut residence = Residence::default();
         residence.leave(&transition(State::Established, State::CloseWait, 10));
         residence.forget();
-        assert_eq!(
-            residence.leave(&transition(State::CloseWait, State::LastAck, 20)),
-            None
-        );
+        assert_eq!(residence.leave(&transition(State::CloseWait, State::LastAck, 20)), None);
     }
 }

@@ -92,10 +92,7 @@ mod tests {
     fn costly_scans_keep_to_one_percent_on_average() {
         for reason in [Reason::Audit, Reason::Urgent] {
             let used = ms(60) * u32::try_from(scans(reason, ms(60))).unwrap();
-            assert!(
-                used <= ms(10_000) + OVERDRAFT + 2 * ms(60),
-                "{reason:?}: {used:?}"
-            );
+            assert!(used <= ms(10_000) + OVERDRAFT + 2 * ms(60), "{reason:?}: {used:?}");
             assert!(used >= ms(9_000), "{reason:?}: {used:?}");
         }
     }

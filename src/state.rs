@@ -179,9 +179,6 @@ mod tests {
     #[test]
     fn an_unknown_state_is_told_what_there_is() {
         let error = "closed".parse::<StateSet>().unwrap_err();
-        assert!(
-            error.contains("close-wait") && error.contains("all"),
-            "{error}"
-        );
+        assert!(error.contains("close-wait") && error.contains("all"), "{error}");
     }
 }

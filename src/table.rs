@@ -37,6 +37,8 @@ pub struct Table {
     scan: Option<(u64, Vec<Transition>)>,
     /// How many sockets no scan has read yet.
     unseen: usize,
+    /// Whether there may be sockets that only a scan can find.
+    suspects: bool,
     full: bool,
 }
 
@@ -88,6 +90,16 @@ pub enum Covered {
 }
 
 impl Covered {
+    /// Whether these are among them; with none named, whether all are.
+    pub fn has_all(&self, netns: &[u32]) -> bool {
+        match self {
+            Self::All => true,
+            Self::AllBut(without) if netns.is_empty() => without.is_empty(),
+            Self::Only(_) if netns.is_empty() => false,
+            _ => netns.iter().all(|&netns| self.has(netns)),
+        }
+    }
+
     fn has(&self, netns: u32) -> bool {
         match self {
             Self::All => true,
@@ -109,6 +121,7 @@ impl Table {
             processes: HashMap::new(),
             scan: None,
             unseen: 0,
+            suspects: false,
             full: false,
         }
     }
@@ -140,18 +153,16 @@ impl Table {
 
     /// Every descriptor through which a socket is held, or else its listener is.
     pub fn holders<'a>(&'a self, tracked: &'a Tracked) -> &'a [Holder] {
-        match tracked
-            .listener
-            .and_then(|listener| self.queues.get(&listener))
-        {
+        match tracked.listener.and_then(|listener| self.queues.get(&listener)) {
             Some(queue) => &queue.holders,
             None => &tracked.holders,
         }
     }
 
-    /// Whether there are sockets that no scan has read yet, so that their owner is not known.
-    pub fn has_unseen(&self) -> bool {
-        self.unseen > 0
+    /// Whether there are sockets that no scan has read yet, so that their owner is not known, or
+    /// there may be some that only a scan can find.
+    pub fn needs_scan(&self) -> bool {
+        self.unseen > 0 || self.suspects
     }
 
     /// Whether there are sockets that a scan saw, and that have a descriptor or ought to be in a
@@ -174,6 +185,7 @@ impl Table {
             return;
         }
         let stays = self.stays(&transition);
+        self.suspects |= !stays && Self::is_suspect(&transition);
         let Some(known) = self.socks.get_mut(&transition.sock) else {
             if stays {
                 self.insert(transition.sock, Tracked::entered(&transition));
@@ -198,9 +210,11 @@ impl Table {
     /// Whether a socket that has made this transition belongs into the table.
     fn stays(&self, transition: &Transition) -> bool {
         match transition.new {
-            // A RST leaves the descriptor open; a close() does not.
+            // Whoever destroyed it from outside has left an error for the program, and has left
+            // its descriptor open (or it in its queue). A close() leaves neither.
             State::Close => {
-                transition.flags.has_file()
+                transition.err != 0
+                    && !transition.flags.orphan()
                     && !transition.flags.shut_both()
                     && (self.watched.contains(State::Close)
                         || transition.was_reset() && self.watched.contains(State::CloseWait))
@@ -209,12 +223,19 @@ impl Table {
         }
     }
 
+    /// Whether only a scan can say if a socket that has made this transition is still held: both
+    /// sides have shut the connection down, and no close() was seen.
+    fn is_suspect(transition: &Transition) -> bool {
+        let flags = transition.flags;
+        transition.new == State::Close && flags.has_file() && flags.peer_closed() && !flags.orphan()
+    }
+
     /// Begins a scan, at this time. Then come its records, then [`Table::end_scan`].
     pub fn begin_scan(&mut self, ktime: u64) {
         // Of a scan that has failed half-way, only the deferred transitions are of use.
         self.finish_scan();
         self.scan = Some((ktime, Vec::new()));
-        self.full = false;
+        (self.full, self.suspects) = (false, false);
         self.queues.clear();
         self.processes.clear();
     }
@@ -241,10 +262,7 @@ impl Table {
             // That it exists says nothing more of a socket with a descriptor or in a queue.
             Record::Unheld(sock) => drop(self.see(&sock)),
             Record::Listener(holder, listener) => {
-                let new = || Queue {
-                    listener: listener.clone(),
-                    holders: SmallVec::new(),
-                };
+                let new = || Queue { listener: listener.clone(), holders: SmallVec::new() };
                 let queue = self.queues.entry(listener.sock).or_insert_with(new);
                 insert_sorted(&mut queue.holders, holder);
             }
@@ -279,6 +297,22 @@ impl Table {
         netns
     }
 
+    /// In each network namespace, how many sockets the scan under way has found with a file and
+    /// a descriptor. Of these the kernel has a list; of what was destroyed, and of MPTCP, not.
+    pub fn held_in(&self) -> HashMap<u32, u64> {
+        let began = self.scan_began();
+        let mut held = HashMap::new();
+        for tracked in self.socks.values() {
+            let listed = tracked.flags.has_file()
+                && !tracked.flags.is_mptcp()
+                && tracked.state != State::Close;
+            if tracked.seen >= began && listed && !tracked.holders.is_empty() {
+                *held.entry(tracked.conn.netns).or_default() += 1;
+            }
+        }
+        held
+    }
+
     /// Ends a scan that has run to its end: what it did not see is no more, unless it can be
     /// where the scan did not look.
     pub fn end_scan(&mut self, covered: &Covered) {
@@ -291,21 +325,12 @@ impl Table {
             }
             seen || !covered.has(tracked.conn.netns)
         });
-        self.unseen = self
-            .socks
-            .values()
-            .filter(|tracked| tracked.seen == 0)
-            .count();
+        self.unseen = self.socks.values().filter(|tracked| tracked.seen == 0).count();
         self.finish_scan();
     }
 
     fn finish_scan(&mut self) {
-        for transition in self
-            .scan
-            .take()
-            .into_iter()
-            .flat_map(|(_, deferred)| deferred)
-        {
+        for transition in self.scan.take().into_iter().flat_map(|(_, deferred)| deferred) {
             self.apply(transition);
         }
     }
@@ -322,10 +347,7 @@ impl Table {
         }
         let began = self.scan_began();
         let mut fresh = Tracked::seen(sock, self.tick, began);
-        let known = self
-            .socks
-            .get(&sock.sock)
-            .filter(|known| known.is(sock.conn, sock.cookie));
+        let known = self.socks.get(&sock.sock).filter(|known| known.is(sock.conn, sock.cookie));
         match known {
             Some(known) if known.seen >= began => {}
             known => {
@@ -373,14 +395,7 @@ impl Tracked {
             conn: transition.conn,
             cookie: transition.cookie,
             // It was in CLOSE_WAIT before, nobody knows since when.
-            since: if transition.was_reset() {
-                Since {
-                    earliest: 0,
-                    ..exactly
-                }
-            } else {
-                exactly
-            },
+            since: if transition.was_reset() { Since { earliest: 0, ..exactly } } else { exactly },
             last_data: 0,
             unread: 0,
             err: transition.err,
@@ -447,24 +462,18 @@ impl Tracked {
         if self.seen == 0 && self.state != State::Close {
             return None;
         }
-        Verdict::of(
-            self.state,
-            self.flags,
-            self.listener.is_some(),
-            self.unread,
-            self.err,
-        )
+        Verdict::of(self.state, self.flags, self.listener.is_some(), self.unread, self.err)
     }
 
     /// Whether no program will ever refer to it.
     pub fn ownerless(&self) -> bool {
-        matches!(self.state, State::TimeWait | State::NewSynRecv) || self.flags.ownerless()
+        self.flags.ownerless()
     }
 
-    /// How many bytes the program has not read; `None` where no scan has looked.
+    /// How many bytes the program has not read; `None` where no scan has looked, or could see it.
     pub fn unread_bytes(&self) -> Option<u32> {
         let fin = u32::from(self.flags.peer_closed() && self.unread > 0);
-        (self.seen != 0).then(|| self.unread - fin)
+        (self.seen != 0 && !self.flags.read_by_mptcp()).then(|| self.unread - fin)
     }
 }
 

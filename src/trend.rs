@@ -31,8 +31,7 @@ pub struct Growth {
 impl Growth {
     /// When so many more will be reached, if it goes on like this.
     pub fn seconds_until(&self, more: u64) -> Option<f64> {
-        self.is_growing
-            .then(|| rounded(more as f64 / self.per_minute * 60.0))
+        self.is_growing.then(|| rounded(more as f64 / self.per_minute * 60.0))
     }
 }
 
@@ -52,18 +51,12 @@ impl Trend {
 
     /// How a process changes, if there are enough samples to say so.
     pub fn of(&self, pid: Pid) -> Option<Growth> {
-        let samples = self
-            .samples
-            .get(&pid)
-            .filter(|samples| samples.len() >= ENOUGH)?;
+        let samples = self.samples.get(&pid).filter(|samples| samples.len() >= ENOUGH)?;
         let n = samples.len() as f64;
         let mean_x = samples.iter().map(|(x, _)| x).sum::<f64>() / n;
         let mean_y = samples.iter().map(|(_, y)| y).sum::<f64>() / n;
         let sum = |of: &dyn Fn(f64, f64) -> f64| {
-            samples
-                .iter()
-                .map(|(x, y)| of(x - mean_x, y - mean_y))
-                .sum::<f64>()
+            samples.iter().map(|(x, y)| of(x - mean_x, y - mean_y)).sum::<f64>()
         };
         let spread = sum(&|x, _| x * x);
         if spread == 0.0 {
@@ -71,10 +64,7 @@ impl Trend {
         }
         let slope = sum(&|x, y| x * y) / spread;
         let error = (sum(&|x, y| (y - slope * x).powi(2)) / (n - 2.0) / spread).sqrt();
-        Some(Growth {
-            per_minute: rounded(slope),
-            is_growing: slope > 2.0 * error && slope > 0.0,
-        })
+        Some(Growth { per_minute: rounded(slope), is_growing: slope > 2.0 * error && slope > 0.0 })
     }
 }
 
@@ -100,13 +90,7 @@ mod tests {
     #[test]
     fn a_steady_leak_is_foretold() {
         let growth = trend((0..30).map(|second| second * 2)).unwrap();
-        assert_eq!(
-            growth,
-            Growth {
-                per_minute: 120.0,
-                is_growing: true
-            }
-        );
+        assert_eq!(growth, Growth { per_minute: 120.0, is_growing: true });
         assert_eq!(growth.seconds_until(1_000), Some(500.0));
     }
 
@@ -119,17 +103,11 @@ mod tests {
     #[test]
     fn standing_and_swinging_numbers_are_no_growth() {
         let standing = trend([5; 20]).unwrap();
-        assert_eq!(
-            (standing.per_minute, standing.seconds_until(10)),
-            (0.0, None)
-        );
+        assert_eq!((standing.per_minute, standing.seconds_until(10)), (0.0, None));
         let swinging = trend((0..20).map(|second| second % 2 * 50)).unwrap();
         assert_eq!(swinging.seconds_until(10), None);
         let falling = trend((0..20).rev()).unwrap();
-        assert_eq!(
-            (falling.per_minute, falling.seconds_until(10)),
-            (-60.0, None)
-        );
+        assert_eq!((falling.per_minute, falling.seconds_until(10)), (-60.0, None));
     }
 
     #[test]

@@ -25,25 +25,22 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Self; 5] = [
-        Self::EofRead,
-        Self::EofUnread,
-        Self::DataUnread,
-        Self::NeverAccepted,
-        Self::Reset,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::EofRead, Self::EofUnread, Self::DataUnread, Self::NeverAccepted, Self::Reset];
 
     /// Judges a socket; `queued` is one that waits in an accept queue.
     ///
-    /// `None` where there is nothing to judge (the peer is not gone), or no proof: a connection
-    /// in CLOSE without a pending error was reset and the program has fetched the error, or it
-    /// was shut down by both sides in good order, and nothing in the socket tells which.
+    /// `None` where there is nothing to judge (the peer is not gone), or no proof. A connection in
+    /// CLOSE without a pending error was reset and the program has fetched the error, or it was
+    /// shut down by both sides in good order, and nothing in the socket tells which. What a
+    /// program has read of an MPTCP connection, TCP does not know.
     pub fn of(state: State, flags: SockFlags, queued: bool, unread: u32, err: u16) -> Option<Self> {
         match state {
             State::CloseWait | State::Close | State::Established if queued => {
                 Some(Self::NeverAccepted)
             }
             State::Close => (flags.connected() && err != 0).then_some(Self::Reset),
+            State::CloseWait if flags.read_by_mptcp() => None,
             State::CloseWait => Some(match unread {
                 0 => Self::EofRead,
                 1 => Self::EofUnread,
@@ -159,13 +156,10 @@ impl FromStr for Verdict {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|verdict| verdict.name() == text)
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::name).join(", ");
-                format!("no such verdict; there are {names}")
-            })
+        Self::ALL.into_iter().find(|verdict| verdict.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("no such verdict; there are {names}")
+        })
     }
 }
 
@@ -195,10 +189,16 @@ mod tests {
         let of = |flags, err| Verdict::of(State::Close, flags, false, 0, err);
         assert_eq!(of(CONNECTED, 32), Some(Verdict::Reset));
         assert_eq!(of(CONNECTED, 0), None);
+        assert_eq!(of(SockFlags(0), 111), None, "a refused connect() was never a connection");
+    }
+
+    #[test]
+    fn of_mptcp_nothing_is_guessed() {
+        const SUBFLOW: SockFlags = SockFlags(8 | 64);
+        assert_eq!(Verdict::of(State::CloseWait, SUBFLOW, false, 0, 0), None);
         assert_eq!(
-            of(SockFlags(0), 111),
-            None,
-            "a refused connect() was never a connection"
+            Verdict::of(State::CloseWait, SUBFLOW, true, 0, 0),
+            Some(Verdict::NeverAccepted)
         );
     }
 

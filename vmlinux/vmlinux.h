@@ -41,7 +41,8 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 enum bpf_func_id {
-	BPF_FUNC_loop = 181, /* 5.17, e6f2dd0f8067 */
+	BPF_FUNC_skc_to_tcp_sock = 137,
+	BPF_FUNC_sock_from_file = 162,
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -161,6 +162,9 @@ struct request_sock_queue {
 struct inet_sock {
 	struct sock sk;
 	__be16 inet_sport;
+};
+struct inet_timewait_sock {
+	volatile unsigned char tw_substate;
 };
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;

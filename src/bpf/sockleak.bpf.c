@@ -125,49 +125,60 @@ static __always_inline void v4_mapped(__u8 out[16], __be32 addr)
 	words[3] = addr;
 }
 
-/* Sock is a full socket, or (from iter/tcp) a time-wait or a request socket. */
-static __always_inline void read_conn(struct sock *sk, bool full, struct conn *conn)
-{
-	struct sock_common *skc = &sk->__sk_common;
+/*
+ * A field of what `p` points to. Where the verifier knows the type of the pointer it
+ * is read in place; elsewhere through a helper, which takes ten times as long. A read
+ * through a null pointer gives 0, either way. `known` is a constant.
+ */
+#define READ(known, p, field) ((known) ? (p)->field : BPF_CORE_READ(p, field))
 
-	if (BPF_CORE_READ(skc, skc_family) == AF_INET6) {
+/* Whether the kernel has a helper. Without it, the verifier drops the branch as dead. */
+#define HAS_HELPER(name) bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_##name)
+
+/* All of a connection but its local port. */
+static __always_inline void read_conn(struct sock_common *skc, bool known, struct conn *conn)
+{
+	struct net *net = READ(known, skc, skc_net.net);
+
+	if (READ(known, skc, skc_family) == AF_INET6) {
 		BPF_CORE_READ_INTO(&conn->saddr, skc, skc_v6_rcv_saddr.in6_u.u6_addr8);
 		BPF_CORE_READ_INTO(&conn->daddr, skc, skc_v6_daddr.in6_u.u6_addr8);
 	} else {
-		v4_mapped(conn->saddr, BPF_CORE_READ(skc, skc_rcv_saddr));
-		v4_mapped(conn->daddr, BPF_CORE_READ(skc, skc_daddr));
+		v4_mapped(conn->saddr, READ(known, skc, skc_rcv_saddr));
+		v4_mapped(conn->daddr, READ(known, skc, skc_daddr));
 	}
-	conn->dport = bpf_ntohs(BPF_CORE_READ(skc, skc_dport));
-	/* A destroyed connection has given its port (skc_num) back, but not forgotten it. */
-	if (full)
-		conn->sport = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	else
-		conn->sport = BPF_CORE_READ(skc, skc_num);
-	conn->netns = BPF_CORE_READ(skc, skc_net.net, ns.inum);
-	conn->cookie = BPF_CORE_READ(skc, skc_cookie.counter);
+	conn->dport = bpf_ntohs(READ(known, skc, skc_dport));
+	conn->netns = READ(known, net, ns.inum);
+	conn->cookie = READ(known, skc, skc_cookie.counter);
 }
 
-/*
- * What is read of each socket is read without a branch where that is possible: the
- * verifier follows every branch both ways, in each step along an accept queue. And
- * without a check for null: a read through a null pointer gives 0.
- */
-static __always_inline __u8 read_flags(struct sock *sk)
+/* Not from skc_num: a destroyed connection has given that back, but not forgotten this. */
+static __always_inline __u16 read_sport(struct inet_sock *inet, bool known)
 {
-	unsigned long bits = BPF_CORE_READ(sk, __sk_common.skc_flags);
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	return bpf_ntohs(READ(known, inet, inet_sport));
+}
+
+static __always_inline __u16 read_flags(struct sock *sk, bool known)
+{
+	struct socket *socket = READ(known, sk, sk_socket);
+	unsigned long bits = READ(known, sk, __sk_common.skc_flags);
+	__u8 shutdown = READ(known, sk, sk_shutdown);
+
+	return !!socket * SOCK_HAS_SOCKET | !!READ(known, socket, file) * SOCK_HAS_FILE |
+	       (bits >> SOCK_DONE & 1) * SOCK_PEER_CLOSED |
+	       (bits >> SOCK_DEAD & 1) * SOCK_ORPHAN |
+	       BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock) * SOCK_KERNEL |
+	       (shutdown == SHUTDOWN_MASK) * SOCK_SHUT_BOTH;
+}
+
+static __always_inline __u16 read_tcp_flags(struct tcp_sock *tp, bool known)
+{
 	__u8 subflow = 0;
 
 	if (bpf_core_field_exists(tp->is_mptcp))
-		subflow = BPF_CORE_READ(tp, is_mptcp);
-	return !!BPF_CORE_READ(sk, sk_socket) * SOCK_HAS_SOCKET |
-	       !!BPF_CORE_READ(sk, sk_socket, file) * SOCK_HAS_FILE |
-	       (bits >> SOCK_DONE & 1) * SOCK_PEER_CLOSED |
-	       (bits >> SOCK_DEAD & 1) * SOCK_ORPHAN |
-	       !!BPF_CORE_READ(tp, rcv_nxt) * SOCK_CONNECTED |
-	       BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock) * SOCK_KERNEL |
-	       !!subflow * SOCK_SUBFLOW |
-	       (BPF_CORE_READ(sk, sk_shutdown) == SHUTDOWN_MASK) * SOCK_SHUT_BOTH;
+		subflow = READ(known, tp, is_mptcp);
+	return read_flags((struct sock *)tp, known) | !!READ(known, tp, rcv_nxt) * SOCK_CONNECTED |
+	       !!subflow * SOCK_SUBFLOW;
 }
 
 /*
@@ -175,31 +186,40 @@ static __always_inline __u8 read_flags(struct sock *sk)
  * by a packet or a timer, under whatever task was interrupted. A shutdown of both
  * directions precedes CLOSE when close() leads there, and never when a RST does.
  */
-static __always_inline bool made_by_current(struct sock *sk, int oldstate, int newstate)
+static __always_inline bool made_by_current(int oldstate, int newstate, __u16 flags)
 {
 	if (oldstate == TCP_CLOSE)
 		return newstate == TCP_SYN_SENT;
 	if (oldstate != TCP_CLOSE_WAIT)
 		return false;
-	return newstate == TCP_LAST_ACK ||
-	       (newstate == TCP_CLOSE && BPF_CORE_READ(sk, sk_shutdown) == SHUTDOWN_MASK);
+	return newstate == TCP_LAST_ACK || (newstate == TCP_CLOSE && flags & SOCK_SHUT_BOTH);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(on_set_state, struct sock *sk, int oldstate, int newstate)
+/*
+ * With the edges of CLOSE_WAIT goes the end of a connection that both sides have shut
+ * down, while its descriptor is open: no close() will ever be seen of that.
+ */
+static __always_inline bool is_wanted(int oldstate, int newstate, __u16 flags)
 {
+	if (in_set(transitions_of, oldstate) || in_set(transitions_of, newstate))
+		return true;
+	return newstate == TCP_CLOSE && in_set(transitions_of, TCP_CLOSE_WAIT) &&
+	       (flags & (SOCK_PEER_CLOSED | SOCK_HAS_FILE | SOCK_ORPHAN)) ==
+		       (SOCK_PEER_CLOSED | SOCK_HAS_FILE);
+}
+
+static __always_inline void emit_transition(struct inet_sock *inet, bool known, int oldstate,
+					    int newstate, __u16 flags)
+{
+	struct sock *sk = (struct sock *)inet;
 	struct transition_record *record;
 
-	/* Under MPTCP the connection itself has states too; its subflows are what we watch. */
-	if (sk->sk_protocol != IPPROTO_TCP)
-		return 0;
-	if (!in_set(transitions_of, oldstate) && !in_set(transitions_of, newstate))
-		return 0;
-
+	if (!is_wanted(oldstate, newstate, flags))
+		return;
 	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 	if (!record) {
 		count_lost(1);
-		return 0;
+		return;
 	}
 	__builtin_memset(record, 0, sizeof(*record));
 	record->kind = RECORD_TRANSITION;
@@ -207,32 +227,59 @@ int BPF_PROG(on_set_state, struct sock *sk, int oldstate, int newstate)
 	record->ktime = bpf_ktime_get_ns();
 	record->oldstate = oldstate;
 	record->newstate = newstate;
-	record->sock_flags = read_flags(sk);
-	record->err = BPF_CORE_READ(sk, sk_err);
-	read_conn(sk, true, &record->conn);
-	if (made_by_current(sk, oldstate, newstate)) {
+	record->sock_flags = flags;
+	record->err = READ(known, sk, sk_err);
+	read_conn(&sk->__sk_common, known, &record->conn);
+	record->conn.sport = read_sport(inet, known);
+	if (made_by_current(oldstate, newstate, flags)) {
 		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-		unsigned int flags = BPF_CORE_READ(task, flags);
+		unsigned int task_flags = BPF_CORE_READ(task, flags);
 
 		/* A kernel thread that puts the last reference acts for somebody else. */
-		if (!(flags & PF_KTHREAD)) {
-			record->flags = ACTOR | (flags & PF_EXITING ? ACTOR_EXITING : 0);
+		if (!(task_flags & PF_KTHREAD)) {
+			record->flags = ACTOR | (task_flags & PF_EXITING ? ACTOR_EXITING : 0);
 			record->tgid = visible_tgid(task);
 			BPF_CORE_READ_STR_INTO(&record->comm, task, group_leader, comm);
 		}
 	}
 	bpf_ringbuf_submit(record, wakeup());
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_set_state, struct sock *sk, int oldstate, int newstate)
+{
+	/* Most transitions end here. */
+	if (!in_set(transitions_of, oldstate) && !in_set(transitions_of, newstate) &&
+	    newstate != TCP_CLOSE)
+		return 0;
+	if (sk->sk_protocol == IPPROTO_MPTCP) {
+		emit_transition((struct inet_sock *)sk, false, oldstate, newstate,
+				read_flags(sk, true) | SOCK_MPTCP);
+	} else if (sk->sk_protocol != IPPROTO_TCP) {
+		return 0;
+	} else if (HAS_HELPER(skc_to_tcp_sock)) { /* Since 5.9 (478cfbdf5f13). */
+		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+		if (tp)
+			emit_transition(&tp->inet_conn.icsk_inet, true, oldstate, newstate,
+					read_tcp_flags(tp, true));
+	} else {
+		emit_transition((struct inet_sock *)sk, false, oldstate, newstate,
+				read_tcp_flags((struct tcp_sock *)sk, false));
+	}
 	return 0;
 }
 
 /*
  * Is this a socket that user space asked for? With CLOSE_WAIT goes what a RST
  * turns it into: CLOSE, on a connection whose peer had said goodbye before.
+ *
+ * Not a branch: the verifier follows both sides of one, in each step along a queue.
  */
-static __always_inline __u32 is_watched(struct sock *sk)
+static __always_inline __u32 is_watched(struct sock_common *skc, bool known)
 {
-	unsigned long flags = BPF_CORE_READ(sk, __sk_common.skc_flags);
-	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	unsigned long flags = READ(known, skc, skc_flags);
+	__u8 state = READ(known, skc, skc_state);
 
 	return in_set(watched_states, state) |
 	       (in_set(watched_states, TCP_CLOSE_WAIT) & in_set(1 << TCP_CLOSE, state) &
@@ -243,24 +290,29 @@ static __always_inline __u32 is_watched(struct sock *sk)
  * The time comes first: what is read after it can be newer than the time says, but
  * never older, so that an earlier transition is known to be history.
  */
-static __always_inline void read_sock(struct sock *sk, bool full, struct sock_record *record)
+static __always_inline void read_common(struct sock_common *skc, bool known,
+					struct sock_record *record)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
 	record->ktime = bpf_ktime_get_ns();
 	record->jiffies = bpf_jiffies64();
-	record->sock = (__u64)sk;
-	record->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	read_conn(sk, full, &record->conn);
-	if (!full)
-		return;
-	record->flags = read_flags(sk);
-	record->err = BPF_CORE_READ(sk, sk_err);
-	record->unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
-	record->mstamp = BPF_CORE_READ(tp, tcp_mstamp);
-	record->rcv_tstamp = BPF_CORE_READ(tp, rcv_tstamp);
-	record->lrcvtime = BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime);
-	record->lsndtime = BPF_CORE_READ(tp, lsndtime);
+	record->sock = (__u64)skc;
+	record->state = READ(known, skc, skc_state);
+	read_conn(skc, known, &record->conn);
+}
+
+static __always_inline void read_sock(struct tcp_sock *tp, bool known, struct sock_record *record)
+{
+	struct sock *sk = (struct sock *)tp;
+
+	read_common(&sk->__sk_common, known, record);
+	record->conn.sport = read_sport(&tp->inet_conn.icsk_inet, known);
+	record->flags = read_tcp_flags(tp, known);
+	record->err = READ(known, sk, sk_err);
+	record->unread = READ(known, tp, rcv_nxt) - READ(known, tp, copied_seq);
+	record->mstamp = READ(known, tp, tcp_mstamp);
+	record->rcv_tstamp = READ(known, tp, rcv_tstamp);
+	record->lrcvtime = READ(known, tp, inet_conn.icsk_ack.lrcvtime);
+	record->lsndtime = READ(known, tp, lsndtime);
 }
 
 /*
@@ -307,7 +359,7 @@ static long note_queued(__u32 index, struct queue_walk *walk)
 		return 1;
 	walk->next = BPF_CORE_READ(request, dl_next);
 	sk = (__u64)BPF_CORE_READ(request, sk);
-	if (is_watched((struct sock *)sk))
+	if (is_watched((struct sock_common *)sk, false))
 		note(&queued, &sk, &walk->listener);
 	return 0;
 }
@@ -360,7 +412,7 @@ int scan_queued(struct bpf_iter__bpf_map_elem *ctx)
 	if (!sk || !listener)
 		return 0;
 	record.listener = *listener;
-	read_sock((struct sock *)*sk, true, &record);
+	read_sock((struct tcp_sock *)*sk, false, &record);
 	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
 	return 0;
 }
@@ -407,56 +459,96 @@ enum visit {
 };
 
 static __always_inline enum visit visit_listener(struct bpf_iter__task_file *ctx, struct sock *sk,
-						 __u32 tgid)
+						 bool known, __u32 tgid)
 {
-	struct listener_record record = {
+	/* Not on the stack, which has 512 bytes for all frames together. One scan runs at a time. */
+	static struct listener_record record;
+
+	record = (struct listener_record){
 		.kind = RECORD_LISTENER,
 		.tgid = tgid,
 		.fd = ctx->fd,
 		.sock = (__u64)sk,
-		.backlog = BPF_CORE_READ(sk, sk_ack_backlog),
-		.max_backlog = BPF_CORE_READ(sk, sk_max_ack_backlog),
+		.backlog = READ(known, sk, sk_ack_backlog),
+		.max_backlog = READ(known, sk, sk_max_ack_backlog),
 	};
-
 	if (!record.backlog)
 		return VISIT_NOTHING;
-	read_conn(sk, true, &record.conn);
+	read_conn(&sk->__sk_common, known, &record.conn);
+	record.conn.sport = READ(known, sk, __sk_common.skc_num);
 	if (bpf_seq_write(ctx->meta->seq, &record, sizeof(record)))
 		return VISIT_FULL;
 	note(&listeners, &record.sock, &record.sock);
 	return VISIT_WROTE;
 }
 
-/* Not inlined, for the verifier's sake: its stack has 512 bytes for all frames together. */
-static __noinline enum visit visit_sock(struct bpf_iter__task_file *ctx, struct sock *sk,
-					__u32 tgid)
+static __always_inline enum visit visit_tcp(struct bpf_iter__task_file *ctx, struct tcp_sock *tp,
+					    bool known, __u32 tgid)
+{
+	struct sock_record record = { .kind = RECORD_HELD, .tgid = tgid, .fd = ctx->fd };
+	struct sock *sk = (struct sock *)tp;
+	enum visit result = VISIT_NOTHING;
+
+	if (is_watched(&sk->__sk_common, known)) {
+		read_sock(tp, known, &record);
+		if (bpf_seq_write(ctx->meta->seq, &record, sizeof(record)))
+			return VISIT_FULL;
+		result = VISIT_WROTE;
+	}
+	if (READ(known, sk, __sk_common.skc_state) == TCP_LISTEN) {
+		enum visit listener = visit_listener(ctx, sk, known, tgid);
+
+		if (listener != VISIT_NOTHING)
+			return listener;
+	}
+	return result;
+}
+
+/* Not inlined: the verifier would follow it once for each place and each subflow. */
+static __noinline enum visit visit_probed(struct bpf_iter__task_file *ctx, struct tcp_sock *tp,
+					  __u32 tgid)
+{
+	return visit_tcp(ctx, tp, false, tgid);
+}
+
+/*
+ * An MPTCP connection has a socket and states of its own; the TCP sockets that carry
+ * it hang below. The peer's goodbye may reach the one and not the others.
+ */
+static __noinline enum visit visit_msk(struct bpf_iter__task_file *ctx, struct sock *msk, __u32 tgid)
 {
 	struct sock_record record = { .kind = RECORD_HELD, .tgid = tgid, .fd = ctx->fd };
 
-	if (!is_watched(sk))
+	/* A listener's queue, and its name, are those of its subflow. */
+	if (BPF_CORE_READ(msk, __sk_common.skc_state) == TCP_LISTEN ||
+	    !is_watched(&msk->__sk_common, false))
 		return VISIT_NOTHING;
-	read_sock(sk, true, &record);
-	if (bpf_seq_write(ctx->meta->seq, &record, sizeof(record)))
-		return VISIT_FULL;
-	return VISIT_WROTE;
+	read_common(&msk->__sk_common, false, &record);
+	record.conn.sport = read_sport((struct inet_sock *)msk, false);
+	record.flags = read_flags(msk, false) | SOCK_MPTCP;
+	record.err = BPF_CORE_READ(msk, sk_err);
+	return bpf_seq_write(ctx->meta->seq, &record, sizeof(record)) ? VISIT_FULL : VISIT_WROTE;
 }
 
-/* An MPTCP connection has a socket of its own; the TCP sockets that carry it hang below. */
-static __always_inline enum visit visit_subflows(struct bpf_iter__task_file *ctx,
-						 struct mptcp_sock *msk, __u32 tgid)
+static __always_inline enum visit visit_mptcp(struct bpf_iter__task_file *ctx,
+					      struct mptcp_sock *msk, __u32 tgid)
 {
-	enum visit result = VISIT_NOTHING;
 	struct list_head *head, *node;
+	enum visit result;
 
+	if (!bpf_core_type_exists(struct mptcp_sock))
+		return VISIT_NOTHING;
+	result = visit_msk(ctx, (struct sock *)msk, tgid);
 	head = (void *)msk + bpf_core_field_offset(msk->conn_list);
 	node = BPF_CORE_READ(head, next);
 	for (int i = 0; i < MPTCP_SUBFLOWS_MAX && node && node != head; i++) {
 		struct mptcp_subflow_context *subflow =
 			(void *)node - bpf_core_field_offset(struct mptcp_subflow_context, node);
-		enum visit one = visit_sock(ctx, BPF_CORE_READ(subflow, tcp_sock), tgid);
+		struct tcp_sock *tp = (struct tcp_sock *)BPF_CORE_READ(subflow, tcp_sock);
+		enum visit one = visit_probed(ctx, tp, tgid);
 
-		if (one == VISIT_FULL)
-			return one;
+		if (one == VISIT_FULL || result == VISIT_FULL)
+			return VISIT_FULL;
 		if (one == VISIT_WROTE)
 			result = one;
 		node = BPF_CORE_READ(node, next);
@@ -467,37 +559,31 @@ static __always_inline enum visit visit_subflows(struct bpf_iter__task_file *ctx
 static __always_inline enum visit visit_file(struct bpf_iter__task_file *ctx,
 					     struct task_struct *task, struct file *file)
 {
-	enum visit held, listens = VISIT_NOTHING;
 	struct socket *socket;
 	struct sock *sk;
 	__u16 protocol;
-	__u32 tgid;
 
-	/* bpf_sock_from_file() would say this too, but not to an iterator on 5.10. */
 	if (file->f_inode->i_sb->s_magic != SOCKFS_MAGIC)
 		return VISIT_NOTHING;
+	/* Since 5.11 (4f19cab76136). */
+	if (HAS_HELPER(sock_from_file)) {
+		struct tcp_sock *tp;
+
+		socket = bpf_sock_from_file(file);
+		if (!socket || !socket->sk)
+			return VISIT_NOTHING;
+		tp = bpf_skc_to_tcp_sock(socket->sk);
+		if (tp)
+			return visit_tcp(ctx, tp, true, visible_tgid(task));
+	}
 	socket = file->private_data;
 	sk = BPF_CORE_READ(socket, sk);
 	protocol = BPF_CORE_READ(sk, sk_protocol);
-	if (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)
-		return VISIT_NOTHING;
-	tgid = visible_tgid(task);
-	if (protocol == IPPROTO_MPTCP) {
-		struct mptcp_sock *msk = (struct mptcp_sock *)sk;
-
-		if (!bpf_core_type_exists(struct mptcp_sock))
-			return VISIT_NOTHING;
-		if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
-			return visit_subflows(ctx, msk, tgid);
-		/* Its listener, too, queues connections on a TCP socket. */
-		sk = BPF_CORE_READ(msk, first);
-	}
-	held = visit_sock(ctx, sk, tgid);
-	if (held != VISIT_FULL && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
-		listens = visit_listener(ctx, sk, tgid);
-	if (held == VISIT_FULL || listens == VISIT_FULL)
-		return VISIT_FULL;
-	return held == VISIT_WROTE || listens == VISIT_WROTE ? VISIT_WROTE : VISIT_NOTHING;
+	if (protocol == IPPROTO_TCP)
+		return visit_probed(ctx, (struct tcp_sock *)sk, visible_tgid(task));
+	if (protocol == IPPROTO_MPTCP)
+		return visit_mptcp(ctx, (struct mptcp_sock *)sk, visible_tgid(task));
+	return VISIT_NOTHING;
 }
 
 SEC("iter/task_file")
@@ -535,20 +621,58 @@ int scan_files(struct bpf_iter__task_file *ctx)
 	return 0;
 }
 
-/* Sees one network namespace: that of the task that opens the iterator. */
+/*
+ * Sees one network namespace: that of the task that opens the iterator. A socket with a
+ * file nearly always has a descriptor, which scan_files has seen: such sockets are only
+ * counted, unless user space asks for them because the numbers do not agree.
+ */
+__u8 tell_all = 0;
+__u64 counted = 0;
+
+/* The kernel keeps no more than this of a connection, for a while or (a request) before it is one. */
+static __always_inline bool visit_mini(struct sock_common *skc, struct sock_record *record)
+{
+	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)skc;
+	__u8 state = skc->skc_state;
+
+	/* FIN_WAIT2 without a program is kept as TIME_WAIT, too. */
+	if (state == TCP_TIME_WAIT)
+		state = BPF_CORE_READ(tw, tw_substate);
+	if (!in_set(watched_states, state))
+		return false;
+	read_common(skc, true, record);
+	record->conn.sport = skc->skc_num;
+	record->state = state;
+	record->flags = SOCK_ORPHAN;
+	return true;
+}
+
+static __always_inline bool visit_full(struct tcp_sock *tp, struct sock_record *record)
+{
+	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+
+	if (!is_watched(&sk->__sk_common, true))
+		return false;
+	if (!tell_all && sk->sk_socket->file) {
+		counted++;
+		return false;
+	}
+	read_sock(tp, true, record);
+	return true;
+}
+
 SEC("iter/tcp")
 int scan_tcp(struct bpf_iter__tcp *ctx)
 {
-	struct sock *sk = (struct sock *)ctx->sk_common;
 	struct sock_record record = { .kind = RECORD_UNHELD };
-	__u8 state;
+	struct sock_common *skc = ctx->sk_common;
+	struct tcp_sock *tp;
 
-	if (!sk || !is_watched(sk))
+	if (!skc)
 		return 0;
-	/* Time-wait and request sockets share only the first part with the others. */
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	read_sock(sk, state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV, &record);
-	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+	tp = bpf_skc_to_tcp_sock(skc);
+	if (tp ? visit_full(tp, &record) : visit_mini(skc, &record))
+		bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
 	return 0;
 }
 

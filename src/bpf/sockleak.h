@@ -24,14 +24,15 @@ enum record_kind {
 };
 
 enum sock_flag {
-	SOCK_HAS_SOCKET = 1 << 0, /* a struct socket refers to it: it was accepted, or connected */
-	SOCK_HAS_FILE = 1 << 1,   /* and that one has a file: some descriptor, perhaps in flight */
+	SOCK_HAS_SOCKET = 1 << 0,  /* a struct socket refers to it: it was accepted, or connected */
+	SOCK_HAS_FILE = 1 << 1,    /* and that one has a file: some descriptor, perhaps in flight */
 	SOCK_PEER_CLOSED = 1 << 2, /* the peer's FIN has arrived */
-	SOCK_CONNECTED = 1 << 3,  /* it was connected once (a refused connect() was not) */
-	SOCK_ORPHAN = 1 << 4,	  /* its program has closed it; the kernel finishes alone */
-	SOCK_KERNEL = 1 << 5,	  /* the kernel opened it for itself */
-	SOCK_SUBFLOW = 1 << 6,	  /* it carries an MPTCP connection, which owns it */
-	SOCK_SHUT_BOTH = 1 << 7,  /* both directions are shut down */
+	SOCK_CONNECTED = 1 << 3,   /* it was connected once (a refused connect() was not) */
+	SOCK_ORPHAN = 1 << 4,      /* its program has closed it; the kernel finishes alone */
+	SOCK_KERNEL = 1 << 5,      /* the kernel opened it, for itself or for MPTCP */
+	SOCK_SUBFLOW = 1 << 6,     /* it carries an MPTCP connection, which owns it */
+	SOCK_MPTCP = 1 << 7,       /* it is an MPTCP connection */
+	SOCK_SHUT_BOTH = 1 << 8,   /* both directions are shut down */
 };
 
 enum transition_flag {
@@ -55,11 +56,12 @@ struct transition_record {
 	__u64 sock;
 	__u64 ktime; /* ns, CLOCK_MONOTONIC */
 	struct conn conn;
+	__u16 sock_flags;
+	__u16 err; /* pending errno: why the connection was destroyed */
 	__u8 oldstate;
 	__u8 newstate;
-	__u8 sock_flags;
 	__u8 flags;
-	__u32 err; /* pending errno: why the connection was destroyed */
+	__u8 pad;
 	__u8 comm[COMM_LEN];
 };
 
@@ -77,10 +79,10 @@ struct sock_record {
 	__u32 lsndtime;	  /* last data sent */
 	__u32 fd;	  /* RECORD_HELD: the descriptor */
 	__u32 unread;	  /* rcv_nxt - copied_seq: unread bytes, and one for a FIN */
-	__u32 err;	  /* pending errno: why the connection was destroyed */
+	__u16 flags;
+	__u16 err; /* pending errno: why the connection was destroyed */
 	__u8 state;
-	__u8 flags;
-	__u16 pad;
+	__u8 pad[3];
 };
 
 struct listener_record {

@@ -72,11 +72,7 @@ pub fn run(args: &EventsArgs) -> Result<Exit> {
         }
         out.flush()?;
         if stopped {
-            return Ok(if lost > 0 {
-                Exit::Incomplete
-            } else {
-                Exit::Clean
-            });
+            return Ok(if lost > 0 { Exit::Incomplete } else { Exit::Clean });
         }
     }
 }

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::sanitised;
 use crate::conn::{Endpoint, SockPtr};
 use crate::event::{Pid, Transition};
-use crate::report::{Moment, optional_seconds, rfc3339};
+use crate::report::{Moment, rfc3339};
 use crate::state::State;
 
 /// A transition as it is shown.
@@ -35,7 +35,7 @@ pub struct EventRow {
     /// to this one.
     pub new_state: State,
     /// How long it was in the old one (ns, printed in seconds), if that was seen.
-    #[serde(rename = "in_old_state_seconds", serialize_with = "optional_seconds")]
+    #[serde(rename = "in_old_state_seconds", serialize_with = "fine_seconds")]
     pub in_old_state: Option<u64>,
     /// Who made the transition, where that is known for certain.
     pub pid: Option<Pid>,
@@ -68,6 +68,11 @@ impl EventRow {
     }
 }
 
+/// ns as seconds, to the microsecond: many states last no longer.
+fn fine_seconds<S: Serializer>(ns: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    ns.map(|ns| (ns / 1_000) as f64 / 1e6).serialize(serializer)
+}
+
 /// Writes the line above the columns.
 ///
 /// # Errors
@@ -96,8 +101,7 @@ pub fn render(row: &EventRow, out: &mut impl Write) -> io::Result<()> {
         row.remote.to_string(),
         row.old_state,
         row.new_state,
-        row.in_old_state
-            .map_or_else(dash, |ns| format!("{:.3}", ns as f64 / 1e6)),
+        row.in_old_state.map_or_else(dash, |ns| format!("{:.3}", ns as f64 / 1e6)),
         row.pid.map_or_else(dash, |pid| pid.to_string()),
         row.comm.as_deref().map_or("-".into(), sanitised),
         if row.exiting { " (exiting)" } else { "" },

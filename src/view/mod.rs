@@ -6,21 +6,17 @@ pub mod text;
 
 use std::borrow::Cow;
 
-/// What other processes call themselves, made harmless for a terminal: what would not print is
-/// escaped as in a Rust string.
+/// What other processes call themselves, made harmless for a terminal: each character that would
+/// act instead of print becomes U+FFFD.
 pub fn sanitised(name: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
-    if name.chars().all(is_plain) {
+    let prints = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
+    if name.chars().all(prints) {
         return Cow::Borrowed(name);
     }
-    let mut out = String::with_capacity(name.len() + 8);
-    for c in name.chars() {
-        match is_plain(c) {
-            true => out.push(c),
-            false => out.extend(c.escape_debug()),
-        }
-    }
-    Cow::Owned(out)
+    let plain = |c| {
+        if prints(c) { c } else { char::REPLACEMENT_CHARACTER }
+    };
+    Cow::Owned(name.chars().map(plain).collect())
 }
 
 #[cfg(test)]

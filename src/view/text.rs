@@ -32,17 +32,9 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
     if report.sockets.is_empty() {
         return Ok(());
     }
-    let (bold, plain) = if style.colour {
-        (BOLD, PLAIN)
-    } else {
-        ("", "")
-    };
+    let (bold, plain) = if style.colour { (BOLD, PLAIN) } else { ("", "") };
     if style.time {
-        writeln!(
-            out,
-            "{bold}{}{plain}",
-            humantime::format_rfc3339_seconds(report.time)
-        )?;
+        writeln!(out, "{bold}{}{plain}", humantime::format_rfc3339_seconds(report.time))?;
     }
     table(&columns(report), &report.sockets, style, out)?;
 
@@ -52,11 +44,7 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
     for listener in &report.listeners {
         writeln!(out, "{}", ListenerLine(listener))?;
     }
-    let verdicts: BTreeSet<_> = report
-        .sockets
-        .iter()
-        .filter_map(|row| row.verdict)
-        .collect();
+    let verdicts: BTreeSet<_> = report.sockets.iter().filter_map(|row| row.verdict).collect();
     for verdict in verdicts {
         writeln!(out, "{verdict}: {}", verdict.summary())?;
     }
@@ -76,9 +64,7 @@ pub fn render_groups(grouped: &Grouped, style: Style, out: &mut impl Write) -> i
     }
     let columns: [Column<crate::group::Group>; 4] = [
         Column::right("COUNT", |group, out| write!(out, "{}", group.count)),
-        Column::right("OLDEST", |group, out| {
-            write!(out, "{}", Span(group.oldest_age))
-        }),
+        Column::right("OLDEST", |group, out| write!(out, "{}", Span(group.oldest_age))),
         Column::left("WHAT", |group, out| out.write_str(&sanitised(&group.key))),
         Column::left("VERDICTS", |group, out| {
             for (index, (verdict, count)) in group.verdicts.iter().enumerate() {
@@ -101,30 +87,18 @@ struct Column<Row> {
 
 impl<Row> Column<Row> {
     fn left(title: &'static str, cell: fn(&Row, &mut String) -> fmt::Result) -> Self {
-        Self {
-            title,
-            to_the_right: false,
-            cell,
-        }
+        Self { title, to_the_right: false, cell }
     }
 
     fn right(title: &'static str, cell: fn(&Row, &mut String) -> fmt::Result) -> Self {
-        Self {
-            title,
-            to_the_right: true,
-            cell,
-        }
+        Self { title, to_the_right: true, cell }
     }
 }
 
 fn columns(report: &Report) -> Vec<Column<SocketRow>> {
     let mut columns = vec![
         Column::right("AGE", |row: &SocketRow, out| {
-            let bound = if row.age_is == AgeIs::AtLeast {
-                ">="
-            } else {
-                ""
-            };
+            let bound = if row.age_is == AgeIs::AtLeast { ">=" } else { "" };
             write!(out, "{bound}{}", Span(row.age))
         }),
         Column::right("PID", |row, out| match row.pid {
@@ -149,25 +123,15 @@ fn columns(report: &Report) -> Vec<Column<SocketRow>> {
     // Only what differs is worth a column.
     let ordinary = |row: &SocketRow| matches!(row.state, State::CloseWait | State::Close);
     if !report.sockets.iter().all(ordinary) {
-        columns.push(Column::left("STATE", |row, out| {
-            out.write_str(row.state.name())
-        }));
+        columns.push(Column::left("STATE", |row, out| out.write_str(row.state.name())));
     }
-    if report
-        .sockets
-        .iter()
-        .any(|row| row.netns != report.sockets[0].netns)
-    {
-        columns.push(Column::left("NETNS", |row, out| {
-            write!(out, "{}", row.netns)
-        }));
+    if report.sockets.iter().any(|row| row.netns != report.sockets[0].netns) {
+        columns.push(Column::left("NETNS", |row, out| write!(out, "{}", row.netns)));
     }
-    columns.push(Column::left("VERDICT", |row, out| {
-        match (row.verdict, row.unread_bytes) {
-            (Some(Verdict::DataUnread), Some(bytes)) => write!(out, "data-unread {}", Bytes(bytes)),
-            (Some(verdict), _) => out.write_str(verdict.name()),
-            (None, _) => out.write_str("-"),
-        }
+    columns.push(Column::left("VERDICT", |row, out| match (row.verdict, row.unread_bytes) {
+        (Some(Verdict::DataUnread), Some(bytes)) => write!(out, "data-unread {}", Bytes(bytes)),
+        (Some(verdict), _) => out.write_str(verdict.name()),
+        (None, _) => out.write_str("-"),
     }));
     columns
 }
@@ -273,14 +237,7 @@ struct ListenerLine<'a>(&'a ListenerRow);
 
 impl Display for ListenerLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ListenerRow {
-            local,
-            pid,
-            backlog,
-            max_backlog,
-            never_accepted,
-            ..
-        } = self.0;
+        let ListenerRow { local, pid, backlog, max_backlog, never_accepted, .. } = self.0;
         let comm = self.0.comm.as_deref().map_or("?".into(), sanitised);
         let fd = self.0.fds.first().copied().unwrap_or_default();
         write!(

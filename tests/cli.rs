@@ -1,0 +1,165 @@
+//! The command line, as far as it needs no privilege: what is refused, and in which words.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod common;
+
+use common::sockleak;
+
+/// Refused with exit code 2 and one line that names the flag. What else may follow is help.
+#[track_caller]
+fn refused(arguments: &[&str], names: &[&str]) {
+    let ran = sockleak(arguments);
+    assert_eq!(ran.code, Some(2), "{arguments:?}: {ran:?}");
+    assert!(ran.stdout.is_empty(), "{arguments:?}: {ran:?}");
+    let first = ran.stderr.lines().next().unwrap_or_default();
+    for name in names {
+        assert!(first.contains(name), "{arguments:?}: {name} is not in {first:?}");
+    }
+    assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+}
+
+#[test]
+fn unknown_options_and_subcommands() {
+    refused(&["--no-such-option"], &["--no-such-option"]);
+    for subcommand in ["list", "watch", "events"] {
+        refused(&[subcommand, "--no-such-option"], &["--no-such-option"]);
+    }
+    refused(&["leaks"], &["leaks"]);
+    refused(&["list", "eth0"], &["eth0"]);
+}
+
+#[test]
+fn malformed_durations() {
+    for bad in ["", "soon", "5", "-5s", "5 parsecs", "1e9999s", "s"] {
+        refused(&["list", &format!("--min-age={bad}")], &["--min-age"]);
+        refused(&["watch", &format!("--interval={bad}")], &["--interval"]);
+    }
+    refused(&["watch", "--interval", "0s"], &["--interval"]);
+    refused(&["list", "--min-age"], &["--min-age"]);
+}
+
+#[test]
+fn malformed_addresses() {
+    for flag in ["--local", "--remote"] {
+        for bad in [
+            "",
+            "localhost",
+            "1.2.3",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "1.2.3.4:",
+            "1.2.3.4:65536",
+            "1.2.3.4:http",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "10.0.0.0/8:99999",
+            "::1/129",
+            "[::1",
+            "[::1]:x",
+            ":::1",
+        ] {
+            refused(&["list", flag, bad], &[flag]);
+        }
+    }
+}
+
+#[test]
+fn malformed_states() {
+    for bad in ["", "closewait", "close-wait,", "close-wait,bogus", "8", "fin-wait-3"] {
+        refused(&["list", "--state", bad], &["--state"]);
+    }
+}
+
+/// A power of two times the page size, which no machine has below 4 KiB.
+#[test]
+fn malformed_ring_sizes() {
+    for bad in
+        ["", "big", "0", "1", "4095", "5000", "12KiB", "3MiB", "-4KiB", "4XB", "1e30", "8EiB"]
+    {
+        refused(&["watch", &format!("--ring-size={bad}")], &["--ring-size"]);
+    }
+}
+
+#[test]
+fn malformed_numbers() {
+    for bad in ["", "x", "-1", "65536", "80.5"] {
+        refused(&["list", &format!("--port={bad}")], &["--port"]);
+    }
+    for bad in ["", "x", "-1", "99999999999"] {
+        refused(&["list", &format!("--pid={bad}")], &["--pid"]);
+        refused(&["list", &format!("--uid={bad}")], &["--uid"]);
+    }
+    for bad in ["", "x", "-1", "/no/such/namespace", "/dev/null", "/proc/self/ns/mnt"] {
+        refused(&["list", &format!("--netns={bad}")], &["--netns"]);
+    }
+}
+
+#[test]
+fn unknown_words() {
+    refused(&["list", "--sort", "beauty"], &["--sort"]);
+    refused(&["list", "--group-by", "beauty"], &["--group-by"]);
+    refused(&["list", "--format", "yaml"], &["--format"]);
+    refused(&["--explain", "bad-luck"], &["--explain"]);
+}
+
+#[test]
+fn an_interval_is_for_watch() {
+    refused(&["list", "--interval", "1s"], &["--interval"]);
+}
+
+#[test]
+fn a_refusal_tells_the_remedy() {
+    for arguments in [
+        &["list", "--min-age", "soon"][..],
+        &["list", "--state", "closewait"],
+        &["list", "--remote", "localhost"],
+        &["watch", "--ring-size", "5000"],
+        &["list", "--no-such-option"],
+    ] {
+        let ran = sockleak(arguments);
+        // What was given, and more words than that: an example, the possible values, or --help.
+        let said = ran.stderr.to_lowercase();
+        let helps = ["such as", "example", "possible values", "--help", "e.g.", "power of two"];
+        assert!(helps.iter().any(|word| said.contains(word)), "{arguments:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn help_names_every_subcommand_and_the_exit_codes_are_zero() {
+    let ran = sockleak(&["--help"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    for subcommand in ["watch", "list", "events"] {
+        assert!(ran.text().contains(subcommand), "{}", ran.text());
+        let own = sockleak(&[subcommand, "--help"]);
+        assert_eq!((own.code, own.stderr.as_str()), (Some(0), ""));
+    }
+    for flag in
+        ["--state", "--min-age", "--pid", "--comm", "--local", "--remote", "--port", "--netns"]
+    {
+        assert!(sockleak(&["list", "--help"]).text().contains(flag), "{flag}");
+    }
+}
+
+#[test]
+fn version() {
+    let ran = sockleak(&["--version"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert_eq!(ran.text().trim(), format!("sockleak {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn each_verdict_is_explained() {
+    let mut paragraphs = std::collections::BTreeSet::new();
+    for verdict in ["eof-read", "eof-unread", "data-unread", "never-accepted", "reset"] {
+        for command in [&[][..], &["list"], &["watch"]] {
+            let ran = sockleak(&[command, &["--explain", verdict]].concat());
+            assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{verdict}");
+            assert!(ran.text().contains(verdict), "{}", ran.text());
+            assert!(ran.text().split_whitespace().count() > 20, "{}", ran.text());
+            paragraphs.insert(ran.text().to_owned());
+        }
+    }
+    assert_eq!(paragraphs.len(), 5, "one paragraph for each, the same everywhere");
+}

@@ -1,0 +1,59 @@
+//! What the tests stand on: a planted workload in a network namespace of its own, the tool's process,
+//! and its reports as plain values.
+//!
+//! Nothing here sleeps for a fixed time. A test waits for a condition, until a generous deadline: the
+//! same tests run in emulated machines that are fifty times slower.
+//!
+//! - `SOCKLEAK_BIN` is the tool to test instead of the one that cargo built.
+//! - `LEAKER_BIN` is the workload instead of `target/<profile>/examples/leaker`.
+//! - `SOCKLEAK_TEST_SLOW` set to anything lifts limits that count in intervals: it says that the machine
+//!   is too slow, or has too many descriptors open elsewhere, for the tool to keep them within its
+//!   budget of CPU time.
+
+// Each test target uses its own part.
+#![allow(dead_code, unused_imports)]
+
+pub(crate) mod leaker;
+pub(crate) mod lines;
+pub(crate) mod report;
+pub(crate) mod tool;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use leaker::{Conn, Kind, Leaker, Listener};
+pub(crate) use report::{Report, Row, Want, assert_rows, has_rows};
+pub(crate) use tool::{Events, Ran, Watch, list, sockleak};
+
+/// How long anything may take before a test fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The same for work of `count` connections.
+pub(crate) fn deadline_for(count: usize) -> Duration {
+    DEADLINE + Duration::from_millis(10) * u32::try_from(count).unwrap()
+}
+
+/// A test that needs root fails without it, in words that help.
+pub(crate) fn need_root() {
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root: try `sudo make test`");
+}
+
+/// Whether limits in intervals are to be lifted.
+pub(crate) fn slow_machine() -> bool {
+    std::env::var_os("SOCKLEAK_TEST_SLOW").is_some()
+}
+
+/// Waits until `condition` holds, and panics with `what` when it does not come to hold.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < end, "waited for {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Says, in a form that a script finds, that this kernel lacks what a test needs.
+pub(crate) fn not_possible(test: &str, reason: impl std::fmt::Display) {
+    // Not through println!, which the test runner would keep to itself.
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "not possible: {test}: {reason}");
+}

@@ -1,0 +1,184 @@
+//! Many sockets, fast ones, and a tool that cannot keep up. Apart from tests/root, because cargo runs
+//! one test program after the other, and one after the other in here: these need the machine. (They are
+//! right beside others too, only slower.)
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use common::lines::Running;
+use common::tool::{binary, sockleak};
+use common::{DEADLINE, Kind, Leaker, Report, Want, Watch, assert_rows, has_rows, list};
+use nix::sys::signal::Signal;
+
+/// So many connections that the time is up first.
+const NO_LIMIT: usize = 1 << 40;
+
+/// One at a time, also after one has failed.
+fn my_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn held(leaker: &Leaker, conns: &[common::Conn]) -> Vec<Want> {
+    conns.iter().map(|conn| Want::held(leaker, conn)).collect()
+}
+
+#[test]
+fn forty_thousand_leaks_in_four_processes() {
+    let _turn = my_turn();
+    let mut first = Leaker::listening();
+    let mut others = [first.start_beside(), first.start_beside(), first.start_beside()];
+    let mut wants = Vec::new();
+    let mut plant = |leaker: &mut Leaker| {
+        leaker.listen("v4");
+        let leaks = leaker.plant(Kind::EofRead, 10_000);
+        wants.extend(held(leaker, &leaks));
+    };
+    plant(&mut first);
+    others.iter_mut().for_each(&mut plant);
+    let report = list(&first, &[]);
+    assert_rows(&report, wants);
+    assert_eq!(report.processes.len(), 4);
+    assert!(report.processes.iter().all(|process| process.leaked == 10_000));
+}
+
+/// Stopped for five seconds, while connections come and go and the ring overflows or not.
+#[test]
+fn stopped_under_load_and_continued() {
+    let _turn = my_turn();
+    let mut leaker = Leaker::listening();
+    let mut kept = leaker.plant(Kind::EofRead, 10);
+    let doomed = leaker.plant(Kind::EofRead, 10);
+    let mut watch = Watch::start(&leaker, &[]);
+    watch.process.signal(Signal::SIGSTOP);
+    leaker.churn(NO_LIMIT, 4000);
+    for leak in &doomed {
+        leaker.close(leak.fd());
+    }
+    kept.extend(leaker.plant(Kind::EofRead, 50));
+    leaker.churn(NO_LIMIT, 1000);
+    watch.process.signal(Signal::SIGCONT);
+    let wants = held(&leaker, &kept);
+    watch.within_two_intervals("the truth", |report| has_rows(report, &wants));
+    assert_rows(&list(&leaker, &[]), wants);
+}
+
+/// A ring of one page holds some thirty records. While the tool is stopped, the rest is lost for certain.
+#[test]
+fn a_tiny_ring_loses_and_heals() {
+    let _turn = my_turn();
+    let mut leaker = Leaker::listening();
+    let mut watch = Watch::start(&leaker, &["--ring-size", "4KiB"]);
+    watch.process.signal(Signal::SIGSTOP);
+    let mut kept = leaker.plant(Kind::EofRead, 3000);
+    for gone in kept.drain(..1000) {
+        leaker.close(gone.fd());
+    }
+    watch.process.signal(Signal::SIGCONT);
+    let wants = held(&leaker, &kept);
+    let healed = watch.within_two_intervals("the truth", |report| has_rows(report, &wants));
+    assert!(healed.lost_events > 0, "the loss has to be told");
+    let ages = healed.sockets.iter().map(|row| row.age_is.as_str());
+    assert!(ages.clone().any(|age| age == "at-least"), "not all were seen to begin");
+    let (code, _) = watch.stop(Signal::SIGINT);
+    assert_eq!(code, Some(1));
+}
+
+/// What `events` has missed cannot be healed, only told.
+#[test]
+fn lost_events_are_told() {
+    let _turn = my_turn();
+    let mut leaker = Leaker::listening();
+    let mut command = Command::new(binary());
+    let netns = leaker.netns.to_string();
+    command.args(["events", "--ring-size", "4KiB", "--netns", &netns]).stdin(Stdio::null());
+    let mut events = Running::start(&mut command);
+    events.line(DEADLINE).expect("a header, once it is ready");
+    events.signal(Signal::SIGSTOP);
+    assert_eq!(leaker.churn(1000, 60_000), 1000);
+    events.signal(Signal::SIGCONT);
+    let last = leaker.leak();
+    while !String::from_utf8(events.line(DEADLINE).unwrap()).unwrap().contains(&last.remote) {
+        // It may be among the lost ones itself.
+        leaker.churn(1, 1000);
+        if !events.stderr().is_empty() {
+            break;
+        }
+    }
+    events.signal(Signal::SIGINT);
+    assert_eq!(events.end(DEADLINE).code(), Some(4));
+    assert!(events.stderr().contains("lost"), "{}", events.stderr());
+    assert!(events.stderr().contains("--ring-size"), "{}", events.stderr());
+}
+
+/// A ring of one page again, but no stop: whatever is lost or not, the end is right, and no report that lacks events
+/// calls itself complete.
+#[test]
+fn a_tiny_ring_under_three_thousand_connections() {
+    let _turn = my_turn();
+    let mut leaker = Leaker::listening();
+    let mut watch = Watch::start(&leaker, &["--ring-size", "4KiB"]);
+    let leaks = leaker.plant(Kind::EofUnread, 3000);
+    let wants: Vec<_> =
+        held(&leaker, &leaks).into_iter().map(|row| row.verdict("eof-unread")).collect();
+    let all = |report: &Report| has_rows(report, &wants);
+    let report = watch.within_two_intervals("3,000 rows", all);
+    let unseen = report.sockets.iter().filter(|row| row.age_is != "exact").count();
+    assert!(unseen == 0 || report.lost_events > 0, "{unseen} were missed, and nothing is lost?");
+    leaker.close_all();
+    watch.within_two_intervals("no rows", |report| has_rows(report, &[]));
+}
+
+#[test]
+fn a_hundred_leaks_beside_connections_that_come_and_go() {
+    let _turn = my_turn();
+    let mut leaker = Leaker::listening();
+    let mut busy = leaker.start_beside();
+    busy.listen("v4");
+    let mut watch = Watch::start(&leaker, &[]);
+    let mut leaks = Vec::new();
+    for _ in 0..10 {
+        leaks.extend(leaker.plant(Kind::EofRead, 10));
+        assert!(busy.churn(10_000, 500) > 0);
+    }
+    let wants = held(&leaker, &leaks);
+    let report = watch.wait_for("exactly the hundred", |report| has_rows(report, &wants));
+    assert!(report.lost_events > 0 || report.all_ages_are("exact"), "{}", report.lost_events);
+    assert_rows(&list(&leaker, &[]), wants);
+}
+
+/// What a process has cost so far: seconds of CPU time, and its resident memory in KiB.
+fn cost(pid: u32) -> (f64, usize) {
+    let schedule = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    let ns: f64 = schedule.split_whitespace().next().unwrap().parse().unwrap();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    (ns / 1e9, resident.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
+/// Reports come at five a second here, which is more than anybody will ask for.
+#[test]
+fn watching_costs_next_to_nothing_while_nothing_happens() {
+    let _turn = my_turn();
+    let leaker = Leaker::listening();
+    // Other leaks on this host are not nothing: the tool has to remember them, and look after them.
+    let elsewhere = sockleak(&["list", "--json"]).report().sockets.len();
+    let mut watch = Watch::start(&leaker, &[]);
+    let pid = watch.process.pid();
+    let start = watch.next().made_at();
+    let (before, _) = cost(pid);
+    let end = (0..20).map(|_| watch.next().made_at()).last().unwrap();
+    let (after, resident) = cost(pid);
+    // libbpf maps the ring twice in a row, and VmRSS counts its pages twice: `ps` shows more than there is.
+    let once = resident - 4096;
+    assert!(once < 10_000 + elsewhere, "{once} KiB are resident, {elsewhere} other leaks");
+    let share = (after - before) / end.duration_since(start).unwrap().as_secs_f64();
+    let fair = 0.01 + elsewhere as f64 / 500_000.0;
+    assert!(share < fair, "{:.2} % of a core, {elsewhere} other leaks", share * 100.0);
+}

@@ -1,0 +1,70 @@
+//! The tool needs two capabilities, and says what it cannot see without a third.
+
+use std::thread;
+
+use caps::{CapSet, Capability};
+
+use crate::common::tool::{Ran, sockleak};
+use crate::common::{Kind, Leaker, Want, has_rows, need_root};
+
+const NEEDED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+
+/// Runs the tool with no other capabilities than these.
+fn run_with(kept: &[Capability], arguments: &[&str]) -> Ran {
+    need_root();
+    thread::scope(|scope| {
+        let run = || {
+            // What is dropped here, in this thread, is beyond the reach of the programs it executes.
+            for capability in caps::all().into_iter().filter(|one| !kept.contains(one)) {
+                if caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false) {
+                    caps::drop(None, CapSet::Bounding, capability).unwrap();
+                }
+            }
+            sockleak(arguments)
+        };
+        let runner = scope.spawn(run);
+        runner.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+    })
+}
+
+#[test]
+fn two_are_enough_for_sockets_with_a_descriptor() {
+    let mut leaker = Leaker::listening();
+    let leaks = leaker.plant(Kind::EofRead, 3);
+    let netns = leaker.netns.to_string();
+    let ran = run_with(&NEEDED, &["list", "--json", "--netns", &netns]);
+    let mut report = ran.report();
+    assert_eq!(ran.code, Some(if report.complete { 1 } else { 4 }), "{ran:?}");
+    // Whether it calls itself complete is for the last test here.
+    report.complete = true;
+    let wants: Vec<_> = leaks.iter().map(|leak| Want::held(&leaker, leak)).collect();
+    assert!(has_rows(&report, &wants), "{report:#?}");
+}
+
+#[test]
+fn a_missing_one_is_named() {
+    for (kept, missing) in [(NEEDED[0], "CAP_PERFMON"), (NEEDED[1], "CAP_BPF")] {
+        let ran = run_with(&[kept], &["list"]);
+        assert_eq!((ran.code, ran.text()), (Some(3), ""), "{ran:?}");
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+        assert!(ran.stderr.contains(missing), "{ran:?}");
+    }
+}
+
+/// A socket in flight has no descriptor. It can be found only inside its network namespace.
+#[test]
+fn what_cannot_be_seen_is_told() {
+    let mut leaker = Leaker::listening();
+    let leak = leaker.leak();
+    leaker.send_away(leak.fd());
+    let netns = leaker.netns.to_string();
+    for more in [&[][..], &[Capability::CAP_SYS_PTRACE]] {
+        let kept = [&NEEDED[..], more].concat();
+        let ran = run_with(&kept, &["list", "--json", "--netns", &netns]);
+        assert_eq!(ran.code, Some(4), "with {kept:?}: {ran:?}");
+        let report = ran.report();
+        assert!(!report.complete, "{ran:?}");
+        let reasons = report.incomplete.concat();
+        assert!(reasons.contains("CAP_SYS_ADMIN"), "with {kept:?}: {reasons}");
+    }
+}

@@ -1,0 +1,28 @@
+//! The tool on the real kernel: planted leaks, and exactly the rows that they must give.
+//!
+//! Each test has a network namespace of its own, and the tool looks at that one only. So the tests run
+//! side by side, in any order. They need root, and fail without it.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod ages;
+mod backlog;
+mod capabilities;
+mod demo;
+mod destroy;
+mod ending;
+mod events;
+mod filters;
+mod groups;
+mod holders;
+mod lifetimes;
+mod names;
+mod orphans;
+mod refusals;
+mod resets;
+mod states;
+mod text;
+mod verdicts;

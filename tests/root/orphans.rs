@@ -1,0 +1,93 @@
+//! Sockets that no descriptor of a process refers to, or only in a roundabout way.
+
+use crate::common::{Kind, Leaker, Want, Watch, assert_rows, has_rows, list, not_possible};
+
+#[test]
+fn in_flight_over_a_unix_socket() {
+    let mut leaker = Leaker::listening();
+    let leak = leaker.leak();
+    leaker.send_away(leak.fd());
+    let want = Want::held(&leaker, &leak).ownerless("unknown");
+    assert_rows(&list(&leaker, &[]), [want]);
+}
+
+#[test]
+fn sent_away_under_watch() {
+    let mut leaker = Leaker::listening();
+    let mut watch = Watch::start(&leaker, &[]);
+    let leak = leaker.leak();
+    let held = Want::held(&leaker, &leak);
+    watch
+        .within_two_intervals("a held row", |report| has_rows(report, std::slice::from_ref(&held)));
+    leaker.send_away(leak.fd());
+    let rows = [held.ownerless("unknown")];
+    watch.wait_for("a row without an owner", |report| has_rows(report, &rows));
+}
+
+/// The program has closed, the kernel cannot finish: the peer's answers are lost.
+#[test]
+fn after_close() {
+    let mut leaker = Leaker::listening();
+    let leak = leaker.leak();
+    leaker.loopback("down");
+    leaker.close(leak.fd());
+    assert_rows(&list(&leaker, &[]), []);
+    let want = Want::held(&leaker, &leak).state("LAST_ACK").verdict(None).ownerless("kernel");
+    assert_rows(&list(&leaker, &["--state", "last-ack"]), [want]);
+}
+
+/// The peer's end, once closed, waits in the kernel for the leaker's end of file. The kernel keeps it as
+/// a time-wait socket that is in FIN_WAIT2, and `ss` shows it so.
+#[test]
+fn the_peer_of_a_leak_belongs_to_the_kernel() {
+    let mut leaker = Leaker::listening();
+    let conn = leaker.plant_one(Kind::HalfClosed);
+    leaker.close(conn.peer());
+    let want = Want::held(&leaker, &conn.other_end()).state("FIN_WAIT2").verdict(None);
+    assert_rows(&list(&leaker, &["--state", "fin-wait-2"]), [want.ownerless("kernel")]);
+    assert_rows(&list(&leaker, &["--state", "time-wait"]), []);
+}
+
+/// A listener with MPTCP for one side at least, if this kernel has it.
+fn listen_with_mptcp(leaker: &mut Leaker, option: &str) -> bool {
+    let possible = leaker.sysctl("mptcp/enabled", "1").is_ok();
+    if possible {
+        leaker.listen(&format!("v4 4096 {option}"));
+    } else {
+        not_possible("orphans::mptcp", "this kernel has no MPTCP");
+    }
+    possible
+}
+
+/// An MPTCP client that fell back to TCP, left by its server: the socket in CLOSE_WAIT has no descriptor,
+/// the MPTCP socket above it has. What the program has read, only that one knows.
+#[test]
+fn mptcp_fallen_back() {
+    let mut leaker = Leaker::start();
+    if !listen_with_mptcp(&mut leaker, "--mptcp-clients") {
+        return;
+    }
+    let leaks = leaker.plant(Kind::LeftByServer, 2);
+    let report = list(&leaker, &[]);
+    assert!(report.sockets.iter().all(|row| row.verdict.as_deref() != Some("eof-read")));
+    let verdict = report.sockets[0].verdict.as_deref();
+    let wants = leaks.iter().map(|leak| Want::held(&leaker, leak).verdict(verdict));
+    assert_rows(&report, wants);
+    leaker.close_all();
+    assert_rows(&list(&leaker, &[]), []);
+}
+
+/// A leaked MPTCP connection. Its subflow stays ESTABLISHED when the peer closes; the MPTCP socket itself
+/// is in CLOSE_WAIT, as `ss -M` shows.
+#[test]
+fn mptcp_connection() {
+    let mut leaker = Leaker::start();
+    if !listen_with_mptcp(&mut leaker, "--mptcp") {
+        return;
+    }
+    let leaks = leaker.plant(Kind::EofRead, 2);
+    let report = list(&leaker, &[]);
+    assert_eq!(report.sockets.len(), leaks.len(), "one row for each connection: {report:#?}");
+    let verdict = report.sockets[0].verdict.as_deref();
+    assert_rows(&report, leaks.iter().map(|leak| Want::held(&leaker, leak).verdict(verdict)));
+}
