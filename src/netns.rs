@@ -6,8 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{io, thread};
 
+use caps::Capability;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
+
+use crate::privilege;
 
 /// Where `ip netns` keeps the namespaces that it names.
 const NAMED: &str = "/run/netns";
@@ -32,7 +35,11 @@ pub fn all() -> Namespaces {
     for path in of_processes.chain(named).chain([own]) {
         match inode(&path) {
             Ok(inode) => _ = found.known.insert(inode, path),
-            Err(error) => found.hidden |= error.kind() == io::ErrorKind::PermissionDenied,
+            // Of a process that is just ending, the kernel says the same to those who may look.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                found.hidden |= !privilege::held(Capability::CAP_SYS_PTRACE);
+            }
+            Err(_) => {}
         }
     }
     found
@@ -43,8 +50,12 @@ pub fn all() -> Namespaces {
 /// # Errors
 /// When the path cannot be looked up, or is not that of a namespace.
 pub fn inode(path: &Path) -> io::Result<u32> {
-    if statfs(path)?.filesystem_type() != NSFS_MAGIC {
-        return Err(io::Error::other("it is not a namespace"));
+    let is_namespace = statfs(path)?.filesystem_type() == NSFS_MAGIC;
+    // In /proc it is a link that says which kind it is; elsewhere it is the thing itself.
+    let kind = fs::read_link(path).unwrap_or_default();
+    let other = path.starts_with("/proc") && !kind.to_string_lossy().starts_with("net:");
+    if !is_namespace || other {
+        return Err(io::Error::other("it is not a network namespace"));
     }
     u32::try_from(fs::metadata(path)?.ino()).map_err(io::Error::other)
 }
@@ -81,6 +92,7 @@ mod tests {
     #[test]
     fn a_file_is_no_namespace() {
         assert!(inode(Path::new("/dev/null")).is_err());
+        assert!(inode(Path::new("/proc/self/ns/mnt")).is_err());
     }
 
     #[test]

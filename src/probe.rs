@@ -3,9 +3,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs;
 use std::io::{self, Read};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -450,7 +452,8 @@ fn configure(open: &mut OpenSockleakSkel<'_>, config: &Config) -> Result<(), Pro
         rodata.transitions_of = config.transitions.bits();
         rodata.wakeup_bytes = u64::from(config.ring_size / 4);
         // Without /proc nothing is known, and the initial namespace is as good a guess as any.
-        if let Ok(inode) = netns::inode(Path::new("/proc/self/ns/pid")) {
+        let namespace = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino());
+        if let Some(inode) = namespace.ok().and_then(|inode| u32::try_from(inode).ok()) {
             rodata.pid_namespace = inode;
         }
     }

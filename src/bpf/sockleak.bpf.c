@@ -513,7 +513,8 @@ static __noinline enum visit visit_probed(struct bpf_iter__task_file *ctx, struc
 
 /*
  * An MPTCP connection has a socket and states of its own; the TCP sockets that carry
- * it hang below. The peer's goodbye may reach the one and not the others.
+ * it hang below. The peer's goodbye may reach the one and not the others. It is told
+ * of once: as its TCP sockets, or where none of these is watched as itself.
  */
 static __noinline enum visit visit_msk(struct bpf_iter__task_file *ctx, struct sock *msk, __u32 tgid)
 {
@@ -533,12 +534,11 @@ static __noinline enum visit visit_msk(struct bpf_iter__task_file *ctx, struct s
 static __always_inline enum visit visit_mptcp(struct bpf_iter__task_file *ctx,
 					      struct mptcp_sock *msk, __u32 tgid)
 {
+	enum visit result = VISIT_NOTHING;
 	struct list_head *head, *node;
-	enum visit result;
 
 	if (!bpf_core_type_exists(struct mptcp_sock))
 		return VISIT_NOTHING;
-	result = visit_msk(ctx, (struct sock *)msk, tgid);
 	head = (void *)msk + bpf_core_field_offset(msk->conn_list);
 	node = BPF_CORE_READ(head, next);
 	for (int i = 0; i < MPTCP_SUBFLOWS_MAX && node && node != head; i++) {
@@ -547,13 +547,13 @@ static __always_inline enum visit visit_mptcp(struct bpf_iter__task_file *ctx,
 		struct tcp_sock *tp = (struct tcp_sock *)BPF_CORE_READ(subflow, tcp_sock);
 		enum visit one = visit_probed(ctx, tp, tgid);
 
-		if (one == VISIT_FULL || result == VISIT_FULL)
-			return VISIT_FULL;
+		if (one == VISIT_FULL)
+			return one;
 		if (one == VISIT_WROTE)
 			result = one;
 		node = BPF_CORE_READ(node, next);
 	}
-	return result;
+	return result == VISIT_WROTE ? result : visit_msk(ctx, (struct sock *)msk, tgid);
 }
 
 static __always_inline enum visit visit_file(struct bpf_iter__task_file *ctx,
