@@ -3,7 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use serde::ser::Error;
 use serde::{Serialize, Serializer};
+use smallvec::SmallVec;
 
 /// An address and a port. A v4-mapped IPv6 address is the IPv4 address it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,7 +34,30 @@ impl fmt::Display for Endpoint {
 
 impl Serialize for Endpoint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let IpAddr::V4(addr) = self.addr else { return serializer.collect_str(self) };
+        // As one piece: in each piece that Display writes, the serializer looks for escapes.
+        let mut text = SmallVec::<[u8; 24]>::new();
+        let [a, b, c, d] = addr.octets();
+        for (number, then) in [(a, b'.'), (b, b'.'), (c, b'.'), (d, b':')] {
+            push_decimal(&mut text, number.into());
+            text.push(then);
+        }
+        push_decimal(&mut text, self.port);
+        serializer.serialize_str(str::from_utf8(&text).map_err(S::Error::custom)?)
+    }
+}
+
+fn push_decimal(text: &mut SmallVec<[u8; 24]>, number: u16) {
+    let mut divisor = match number {
+        0..10 => 1,
+        10..100 => 10,
+        100..1_000 => 100,
+        1_000..10_000 => 1_000,
+        _ => 10_000,
+    };
+    while divisor > 0 {
+        text.push(b'0' + (number / divisor % 10) as u8);
+        divisor /= 10;
     }
 }
 
@@ -86,5 +111,10 @@ mod tests {
         assert_eq!(v4.to_string(), "127.0.0.1:9005");
         assert_eq!(v6.to_string(), "[::1]:80");
         assert_eq!(any.to_string(), "[::]:0");
+        for endpoint in [v4, v6, any, Endpoint { port: 65_535, ..v4 }, Endpoint { port: 10, ..v4 }]
+        {
+            let json = serde_json::to_string(&endpoint).unwrap();
+            assert_eq!(json, format!("\"{endpoint}\""));
+        }
     }
 }
