@@ -9,6 +9,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use crate::filter::{Address, Filter};
 use crate::group::GroupBy;
 use crate::netns;
+use crate::privilege;
 use crate::report::SortKey;
 use crate::state::StateSet;
 use crate::verdict::Verdict;
@@ -46,6 +47,13 @@ pub enum Command {
     /// and close() or exit leaving CLOSE_WAIT. All others are made by packets and timers, under
     /// whatever task they interrupt.
     Events(Box<EventsArgs>),
+    /// Show what this host allows, and whether planted leaks are found
+    ///
+    /// A line for each thing that matters: ok, missing (nothing works without), or limited. At the
+    /// end, a leak of each kind is planted in a network namespace of its own, or on loopback, and
+    /// found. The exit code is 0, or 3 where sockleak cannot work.
+    #[command(after_long_help = privilege::manual())]
+    Doctor(Box<DoctorArgs>),
 }
 
 /// The options of `watch`.
@@ -121,6 +129,17 @@ pub struct EventsArgs {
     pub kernel: KernelArgs,
 }
 
+/// The options of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// In which form.
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// Where types come from.
+    #[command(flatten)]
+    pub btf: BtfArgs,
+}
+
 /// Which connections.
 #[derive(Debug, Args)]
 pub struct ConnArgs {
@@ -165,9 +184,20 @@ pub struct KernelArgs {
     /// How many bytes of events may wait: a power of two, at least a page
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = ring_size)]
     pub ring_size: u32,
-    /// The kernel's type information, where /sys/kernel/btf/vmlinux is missing
-    #[arg(long, value_name = "FILE")]
-    pub btf: Option<PathBuf>,
+    /// Where types come from.
+    #[command(flatten)]
+    pub btf: BtfArgs,
+}
+
+/// Where the kernel's type information comes from.
+#[derive(Debug, Args)]
+pub struct BtfArgs {
+    /// A copy of this kernel's /sys/kernel/btf/vmlinux, for where that is hidden
+    ///
+    /// It helps where /sys is not mounted or not shown, and needs CAP_SYS_ADMIN. It cannot help a
+    /// kernel that was built without CONFIG_DEBUG_INFO_BTF: such a kernel can attach nothing.
+    #[arg(long = "btf", value_name = "FILE")]
+    pub file: Option<PathBuf>,
 }
 
 impl FormatArgs {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use sockleak::cli::{Cli, Command, one_line};
-use sockleak::command::{events, list, watch};
+use sockleak::command::{doctor, events, list, watch};
 use sockleak::exit::Exit;
 
 fn main() -> ExitCode {
@@ -33,7 +33,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         None => Some(&cli.watch.report),
         Some(Command::Watch(args)) => Some(&args.report),
         Some(Command::List(args)) => Some(&**args),
-        Some(Command::Events(_)) => None,
+        Some(Command::Events(_) | Command::Doctor(_)) => None,
     };
     if let Some(verdict) = report.and_then(|args| args.explain) {
         writeln!(io::stdout(), "{verdict}: {}\n\n{}", verdict.summary(), verdict.explanation())?;
@@ -44,6 +44,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Some(Command::Watch(args)) => watch::run(args),
         Some(Command::List(args)) => list::run(args),
         Some(Command::Events(args)) => events::run(args),
+        Some(Command::Doctor(args)) => doctor::run(args),
     }
 }
 

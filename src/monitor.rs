@@ -8,6 +8,7 @@ use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use crate::age::Tick;
 use crate::filter::Filter;
+use crate::privilege::NAMESPACES;
 use crate::probe::{Config, Probe, ProbeError};
 use crate::report::{Health, Moment, Report, SortKey};
 use crate::schedule::{Reason, Schedule};
@@ -54,6 +55,14 @@ impl Monitor {
     /// See [`Probe::attach`].
     pub fn attach(&mut self) -> Result<(), ProbeError> {
         self.probe.attach()
+    }
+
+    /// Gives up every capability that is not needed from here on.
+    ///
+    /// # Errors
+    /// See [`Probe::drop_privilege`].
+    pub fn drop_privilege(&self) -> Result<(), ProbeError> {
+        self.probe.drop_privilege(true)
     }
 
     /// Waits for the time to pass, and follows transitions meanwhile; says whether `stop` has become
@@ -132,11 +141,11 @@ impl Monitor {
             ));
         }
         if !self.covered.has_all(&filter.netns) {
-            incomplete.push(
+            incomplete.push(format!(
                 "sockets without a descriptor may be missing, in network namespaces that cannot be \
-                 looked into: this needs CAP_SYS_ADMIN and CAP_SYS_PTRACE"
-                    .to_owned(),
-            );
+                 looked into: this needs {}",
+                NAMESPACES.names()
+            ));
         }
         Health { incomplete, lost_events: lost }
     }
@@ -188,9 +197,11 @@ fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-/// The coarse clocks advance by ticks, so their resolution is 1/HZ s.
+/// The coarse clocks advance by ticks, so their resolution is 1/HZ s; 0 if unknown.
+pub fn tick_length() -> Duration {
+    clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)
+}
+
 fn tick() -> Tick {
-    let resolution =
-        clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from);
-    Tick { ns: u64::try_from(resolution.as_nanos()).unwrap_or(0) }
+    Tick { ns: u64::try_from(tick_length().as_nanos()).unwrap_or(0) }
 }

@@ -2,47 +2,35 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{io, thread};
 
-use caps::Capability;
-use nix::sched::{CloneFlags, setns};
+use nix::libc;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+};
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
-
-use crate::privilege;
 
 /// Where `ip netns` keeps the namespaces that it names.
 const NAMED: &str = "/run/netns";
 
-/// The network namespaces of a host.
-#[derive(Debug)]
-pub struct Namespaces {
-    /// Every one that a process lives in or that has a name, by its inode, each with a path to
-    /// enter it by.
-    pub known: BTreeMap<u32, PathBuf>,
-    /// Whether there are processes whose namespaces we may not see.
-    pub hidden: bool,
-}
-
-/// Looks for all namespaces. A process that ends meanwhile is left out.
-pub fn all() -> Namespaces {
+/// Every network namespace that a process lives in or that has a name, by its inode, each with
+/// a path to enter it by.
+///
+/// A process that ends meanwhile, or that we may not look at, is left out.
+pub fn all() -> BTreeMap<u32, PathBuf> {
     let of_processes =
         entries("/proc").filter(|path| is_pid(path)).map(|process| process.join("ns/net"));
     let named = entries(NAMED);
     let own = PathBuf::from("/proc/self/ns/net");
-    let mut found = Namespaces { known: BTreeMap::new(), hidden: false };
-    for path in of_processes.chain(named).chain([own]) {
-        match inode(&path) {
-            Ok(inode) => _ = found.known.insert(inode, path),
-            // Of a process that is just ending, the kernel says the same to those who may look.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                found.hidden |= !privilege::held(Capability::CAP_SYS_PTRACE);
-            }
-            Err(_) => {}
-        }
-    }
-    found
+    of_processes
+        .chain(named)
+        .chain([own])
+        .filter_map(|path| Some((inode(&path).ok()?, path)))
+        .collect()
 }
 
 /// The inode that identifies the namespace behind a path.
@@ -76,6 +64,49 @@ pub fn inside<T: Send>(path: &Path, look: impl FnOnce() -> T + Send) -> io::Resu
     })
 }
 
+/// Moves this process, which must have one thread only, to a new network namespace with its
+/// loopback up.
+///
+/// # Errors
+/// Where it may not (that needs `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`).
+pub fn enter_new() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    raise_loopback()
+}
+
+/// Raises loopback, which is the first device of every namespace, with an `RTM_NEWLINK` message.
+fn raise_loopback() -> io::Result<()> {
+    const LOOPBACK: u32 = 1;
+    const UP: u32 = libc::IFF_UP as u32;
+    let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_ACK).map_err(io::Error::other)?;
+    let mut message = Vec::with_capacity(32);
+    // struct nlmsghdr: length, type, flags, and two numbers that we leave to the kernel
+    message.extend(32_u32.to_ne_bytes());
+    message.extend(libc::RTM_NEWLINK.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    message.extend([0; 8]);
+    // struct ifinfomsg: no family, no type; index, flags, and which of them to change
+    message.extend([0; 4]);
+    for word in [LOOPBACK, UP, UP] {
+        message.extend(word.to_ne_bytes());
+    }
+    let netlink = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )?;
+    send(netlink.as_raw_fd(), &message, MsgFlags::empty())?;
+    let mut answer = [0; 256];
+    recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    // struct nlmsgerr follows the header, and begins with a negative errno, or 0
+    let error = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
+    match error {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(-error)),
+    }
+}
+
 fn entries(folder: &str) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
@@ -98,6 +129,6 @@ mod tests {
     #[test]
     fn our_own_namespace_is_among_all() {
         let own = inode(Path::new("/proc/self/ns/net")).unwrap();
-        assert!(all().known.contains_key(&own));
+        assert!(all().contains_key(&own));
     }
 }

@@ -1,7 +1,16 @@
-//! What this process may do, and what it must be allowed to do.
+//! What this process may do, and what each feature must be allowed to do.
+//!
+//! Found by trying, on 5.10, 6.1, 6.12, 6.18 and 7.x. The one place where it is written down: errors,
+//! `doctor`, the manual and the README take it from here.
 
-use caps::{CapSet, Capability};
+use std::os::unix::fs::MetadataExt;
+use std::{fmt, fs, io};
+
+use caps::{CapSet, Capability, CapsHashSet};
 use nix::unistd::Uid;
+
+/// The inode of the host's user namespace: `PROC_USER_INIT_INO` in the kernel.
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// A capability, and what it is needed for.
 #[derive(Clone, Copy, Debug)]
@@ -12,28 +21,229 @@ pub struct Need {
     pub purpose: &'static str,
 }
 
-/// Without these nothing works.
-pub const REQUIRED: [Need; 2] = [
-    Need { capability: Capability::CAP_BPF, purpose: "load BPF programs" },
-    Need { capability: Capability::CAP_PERFMON, purpose: "trace, and read kernel memory" },
-];
+/// Something that sockleak does, and the least that it needs for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Feature {
+    /// The name of its check in `doctor`.
+    pub name: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// All of these.
+    pub needs: &'static [Need],
+    /// What happens without.
+    pub without: &'static str,
+}
+
+/// `list`, `watch`, `events`: without these, nothing works.
+pub const CORE: Feature = Feature {
+    name: "capabilities",
+    what: "list, watch, events",
+    needs: &[
+        Need { capability: Capability::CAP_BPF, purpose: "to load BPF programs" },
+        Need {
+            capability: Capability::CAP_PERFMON,
+            purpose: "to trace, and to read kernel memory",
+        },
+    ],
+    without: "nothing works (exit code 3)",
+};
+
+/// To look into every network namespace for what has no descriptor.
+pub const NAMESPACES: Feature = Feature {
+    name: "capabilities-namespaces",
+    what: "sockets without a descriptor, in other network namespaces",
+    needs: &[
+        Need { capability: Capability::CAP_SYS_ADMIN, purpose: "to enter a network namespace" },
+        Need {
+            capability: Capability::CAP_SYS_PTRACE,
+            purpose: "to see which one another user's process is in",
+        },
+    ],
+    without: "reports on other network namespaces may be incomplete, and say so (exit code 4)",
+};
+
+/// To lock as much memory as the maps take, where the kernel counts it.
+pub const MEMORY: Feature = Feature {
+    name: "capabilities-memory",
+    what: "before Linux 5.11: more locked memory than `ulimit -l` allows",
+    needs: &[Need { capability: Capability::CAP_SYS_RESOURCE, purpose: "to raise the limit" }],
+    without: "it has to be raised before (`ulimit -l unlimited`)",
+};
+
+/// To make the self-test's leaks where they disturb nobody.
+pub const SELF_TEST: Feature = Feature {
+    name: "capabilities-self-test",
+    what: "doctor: a network namespace of its own for the self-test",
+    needs: &[
+        Need { capability: Capability::CAP_SYS_ADMIN, purpose: "to make one" },
+        Need { capability: Capability::CAP_NET_ADMIN, purpose: "to bring up its loopback" },
+    ],
+    without: "the self-test uses the present one's loopback",
+};
+
+/// To use `--btf` for what it is for.
+pub const HIDDEN_BTF: Feature = Feature {
+    name: "capabilities-btf",
+    what: "--btf FILE where /sys/kernel/btf is hidden",
+    needs: &[Need {
+        capability: Capability::CAP_SYS_ADMIN,
+        purpose: "to put the file there, in a mount namespace of its own",
+    }],
+    without: "--btf cannot be used (exit code 3)",
+};
+
+/// All of them.
+pub const FEATURES: [Feature; 5] = [CORE, NAMESPACES, MEMORY, SELF_TEST, HIDDEN_BTF];
+
+impl Feature {
+    /// All that it needs, in words.
+    pub fn names(&self) -> Missing {
+        Missing { capabilities: self.needs.iter().map(|need| need.capability).collect() }
+    }
+
+    /// Those of its capabilities that are not held.
+    pub fn missing(&self) -> Missing {
+        let user_namespace = in_user_namespace();
+        let is_missing = |capability: &Capability| user_namespace || !held(*capability);
+        let needed = self.needs.iter().map(|need| need.capability);
+        Missing { capabilities: needed.filter(is_missing).collect() }
+    }
+}
+
+/// Capabilities that are not held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Which.
+    pub capabilities: Vec<Capability>,
+}
+
+impl Missing {
+    /// Whether nothing is missing.
+    pub fn is_empty(&self) -> bool {
+        self.capabilities.is_empty()
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, capability) in self.capabilities.iter().enumerate() {
+            let and = if index > 0 { " and " } else { "" };
+            write!(f, "{and}{capability}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether everything can work that has to.
+///
+/// # Errors
+/// What is missing.
+pub fn check() -> Result<(), Missing> {
+    let missing = CORE.missing();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(missing),
+    }
+}
 
 /// Whether it is held. `CAP_SYS_ADMIN` includes those that were split off from it.
 pub fn held(capability: Capability) -> bool {
     let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    has(capability) || has(Capability::CAP_SYS_ADMIN)
+    let split_off = matches!(capability, Capability::CAP_BPF | Capability::CAP_PERFMON);
+    has(capability) || split_off && has(Capability::CAP_SYS_ADMIN)
 }
 
-/// The required capabilities that are not held.
-pub fn missing() -> Vec<Capability> {
-    REQUIRED.iter().map(|need| need.capability).filter(|&capability| !held(capability)).collect()
+/// Whether this is a user namespace other than the host's: what is held there counts for what
+/// belongs to it, and BPF belongs to the host.
+pub fn in_user_namespace() -> bool {
+    // A kernel without CONFIG_USER_NS has one namespace only.
+    fs::metadata("/proc/self/ns/user").is_ok_and(|own| own.ino() != INITIAL_USER_NAMESPACE)
 }
 
 /// What to do about missing capabilities.
 pub fn remedy() -> &'static str {
-    if Uid::effective().is_root() {
+    remedy_for(in_user_namespace())
+}
+
+/// The same where the user namespace is known.
+pub fn remedy_for(in_user_namespace: bool) -> &'static str {
+    if in_user_namespace {
+        "run it on the host: in a user namespace (a rootless container) they do not count"
+    } else if Uid::effective().is_root() {
         "run it on the host, or in a container that is given them"
     } else {
-        "run it as root (sudo sockleak)"
+        "run it as root (sudo sockleak), or with these capabilities"
+    }
+}
+
+/// Gives up every capability but these, for good: in this thread, and in those that it starts.
+///
+/// # Errors
+/// Where the kernel does not even allow that.
+pub fn keep_only(kept: &[Capability]) -> io::Result<()> {
+    let failed = |error: caps::errors::CapsError| io::Error::other(error.to_string());
+    // In this order: what is effective has to be permitted. The ambient set follows the others.
+    for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        let held = caps::read(None, set).map_err(failed)?;
+        let rest: CapsHashSet = held.into_iter().filter(|held| kept.contains(held)).collect();
+        caps::set(None, set, &rest).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The table of features and capabilities, as the manual shows it.
+pub fn manual() -> String {
+    let mut text = String::from("Privileges, each the least that works (root has them all):\n");
+    for feature in FEATURES {
+        text += &format!("  {}\n", feature.what);
+        for need in feature.needs {
+            text += &format!("      {} {}\n", need.capability, need.purpose);
+        }
+        text += &format!("      without: {}\n", feature.without);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// A row of the README's table.
+    fn row(feature: &Feature) -> String {
+        let needs =
+            feature.needs.iter().map(|need| format!("`{}` {}", need.capability, need.purpose));
+        let needs: Vec<_> = needs.collect();
+        format!("| {} | {} | {} |", feature.what, needs.join("; "), feature.without)
+    }
+
+    #[test]
+    fn the_readme_has_the_same_table() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+        let Ok(readme) = std::fs::read_to_string(readme) else {
+            return;
+        };
+        for feature in FEATURES {
+            assert!(readme.contains(&row(&feature)), "no line {}", row(&feature));
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_is_gone() {
+        let rest = thread::spawn(|| {
+            keep_only(&[Capability::CAP_BPF]).unwrap();
+            [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable, CapSet::Ambient]
+                .map(|set| caps::read(None, set).unwrap())
+        });
+        for set in rest.join().unwrap() {
+            assert!(set.iter().all(|&held| held == Capability::CAP_BPF), "{set:?}");
+        }
+    }
+
+    #[test]
+    fn missing_ones_are_listed() {
+        let missing = Missing { capabilities: vec![Capability::CAP_BPF, Capability::CAP_PERFMON] };
+        assert_eq!(missing.to_string(), "CAP_BPF and CAP_PERFMON");
     }
 }

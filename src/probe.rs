@@ -1,39 +1,37 @@
 //! The kernel's side of the house: loads the BPF programs, attaches them, polls the ring, runs
 //! the iterators. The only file that names libbpf.
 
+mod btf;
+mod error;
+mod load;
+
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::fs;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read};
-use std::mem::{self, MaybeUninit};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Mutex;
+use std::thread;
 use std::time::Duration;
 
-use libbpf_rs::btf::Btf;
-use libbpf_rs::btf::types::Enum;
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{
-    Iter, Link, MapCore, ObjectBuilder, OpenObject, PrintLevel, RingBuffer, RingBufferBuilder,
-    set_print,
-};
+use caps::Capability;
+use libbpf_rs::{Iter, MapCore, RingBuffer, RingBufferBuilder};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use thiserror::Error;
 
-use crate::bpf::{OpenSockleakSkel, SockleakSkel, SockleakSkelBuilder};
+pub use self::btf::KernelTypes;
+pub use self::error::ProbeError;
+use self::error::{collect_notes, failed, refused, take_notes};
+use self::load::{Links, load};
+use crate::bpf::SockleakSkel;
 use crate::conn::SockPtr;
 use crate::event::{self, DecodeError, Record};
-use crate::netns::{self, Namespaces};
-use crate::privilege;
+use crate::netns;
+use crate::privilege::{self, NAMESPACES};
 use crate::state::StateSet;
 use crate::table::Covered;
-
-const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// What an iterator hands over at once, at the most: `PAGE_SIZE << 3` in the kernel's
 /// `bpf_seq_read()`, of pages that may have 64 KiB.
@@ -52,47 +50,6 @@ pub struct Config {
     pub btf: Option<PathBuf>,
 }
 
-/// Why it cannot work here. One line, with the remedy.
-#[derive(Debug, Error)]
-pub enum ProbeError {
-    /// Without privilege.
-    #[error("missing {}: {}", names(.0), privilege::remedy())]
-    Privilege(Vec<caps::Capability>),
-    /// Without type information on the kernel.
-    #[error(
-        "this kernel has no BTF ({KERNEL_BTF} is missing): \
-         use a kernel with CONFIG_DEBUG_INFO_BTF=y, or give its BTF with --btf FILE"
-    )]
-    NoBtf,
-    /// The kernel has refused something.
-    #[error("cannot {action}: {error}{}", first_note(.notes))]
-    Refused {
-        /// What was tried.
-        action: &'static str,
-        /// What libbpf says.
-        error: libbpf_rs::Error,
-        /// What libbpf has printed about it.
-        notes: Vec<String>,
-    },
-    /// A system call has failed.
-    #[error("cannot {action}: {error}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// Why it failed.
-        error: io::Error,
-    },
-}
-
-fn names(capabilities: &[caps::Capability]) -> String {
-    capabilities.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
-}
-
-fn first_note(notes: &[String]) -> String {
-    // The first names the culprit; what follows is the verifier's log, and who else failed then.
-    notes.first().map_or_else(String::new, |note| format!(" ({note})"))
-}
-
 /// The loaded programs. Everything is detached when it is dropped.
 pub struct Probe {
     skeleton: SockleakSkel<'static>,
@@ -102,16 +59,6 @@ pub struct Probe {
     inbox: Rc<RefCell<Inbox>>,
     links: Links,
     buffer: Vec<u8>,
-}
-
-/// What is attached.
-struct Links {
-    files: Link,
-    /// Along the accept queues, and to tell what is in them. Since 5.9 (a5cbe05a6673).
-    queues: Option<(Link, Link)>,
-    /// Since 5.9 (52d87d5f6418).
-    tcp: Option<Link>,
-    tracepoint: Option<Link>,
 }
 
 /// What has come through the ring.
@@ -136,13 +83,7 @@ impl Probe {
     /// # Errors
     /// Everything that can be missing is missed here.
     pub fn open(config: &Config) -> Result<Self, ProbeError> {
-        let missing = privilege::missing();
-        if !missing.is_empty() {
-            return Err(ProbeError::Privilege(missing));
-        }
-        if config.btf.is_none() && !Path::new(KERNEL_BTF).exists() {
-            return Err(ProbeError::NoBtf);
-        }
+        privilege::check().map_err(ProbeError::Privilege)?;
         collect_notes();
         let skeleton = load(config)?;
 
@@ -152,11 +93,10 @@ impl Probe {
             let edges = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
             epoll.add(skeleton.maps.ring.as_fd(), edges).map(|()| epoll)
         });
-        let wakeups = wakeups
-            .map_err(|errno| ProbeError::Io { action: "watch the ring", error: errno.into() })?;
+        let wakeups = wakeups.map_err(failed("watch the ring"))?;
 
         Ok(Self {
-            links: attach_iterators(&skeleton)?,
+            links: Links::attach(&skeleton)?,
             skeleton,
             ring: None,
             wakeups,
@@ -175,13 +115,38 @@ impl Probe {
         Ok(())
     }
 
+    /// Gives up every capability that is of no more use: all, or all that scans do without.
+    ///
+    /// # Errors
+    /// Where the kernel does not even allow that.
+    pub fn drop_privilege(&self, scans: bool) -> Result<(), ProbeError> {
+        let mut kept = Vec::new();
+        if scans && self.links.tcp.is_some() {
+            kept.extend(NAMESPACES.needs.iter().map(|need| need.capability));
+        }
+        if !self.works_with(&kept) {
+            kept.push(Capability::CAP_BPF);
+        }
+        privilege::keep_only(&kept).map_err(failed("give up capabilities"))
+    }
+
+    /// Whether what is loaded can be used with these capabilities alone. Before 5.19
+    /// (c8644cd0efe7), and with kernel.unprivileged_bpf_disabled, every bpf() needs CAP_BPF.
+    fn works_with(&self, kept: &[Capability]) -> bool {
+        let files = &self.links.files;
+        let try_it = || privilege::keep_only(kept).is_ok() && Iter::new(files).is_ok();
+        // Capabilities are a thread's own.
+        let works = thread::scope(|scope| scope.spawn(try_it).join().unwrap_or(false));
+        take_notes();
+        works
+    }
+
     /// Waits until the ring fills, `stop` becomes readable, or the time is over; says whether it
     /// is `stop`.
     ///
     /// # Errors
     /// Where epoll fails.
     pub fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<bool, ProbeError> {
-        let failed = |errno: Errno| ProbeError::Io { action: "poll the ring", error: errno.into() };
         // Rounded up: a wait of less than a millisecond is not a busy loop.
         let millis = timeout.as_nanos().div_ceil(1_000_000);
         let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
@@ -191,11 +156,13 @@ impl Probe {
         ];
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(failed(errno)),
+            Err(errno) => return Err(failed("poll the ring")(errno)),
         }
         let stopped = fds[1].any().unwrap_or(false);
         // What has been told is not told again.
-        self.wakeups.wait(&mut [EpollEvent::empty()], PollTimeout::ZERO).map_err(failed)?;
+        self.wakeups
+            .wait(&mut [EpollEvent::empty()], PollTimeout::ZERO)
+            .map_err(failed("poll the ring"))?;
         Ok(stopped)
     }
 
@@ -218,8 +185,7 @@ impl Probe {
 
     fn has_records(&self) -> Result<bool, ProbeError> {
         let mut fds = [PollFd::new(self.skeleton.maps.ring.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO)
-            .map_err(|errno| ProbeError::Io { action: "poll the ring", error: errno.into() })?;
+        poll(&mut fds, PollTimeout::ZERO).map_err(failed("poll the ring"))?;
         Ok(fds[0].any().unwrap_or(false))
     }
 
@@ -307,8 +273,14 @@ impl Probe {
         known: &HashMap<u32, u64>,
         mut report: impl FnMut(Record),
     ) -> Result<Covered, ProbeError> {
-        let (mut looked_into, mut unseen) = (Vec::new(), Vec::new());
-        let Namespaces { known: mut namespaces, hidden } = netns::all();
+        let mut closed = self.inhabited_netns()?;
+        let mut namespaces = netns::all();
+        closed.retain(|netns| !namespaces.contains_key(netns));
+        if !closed.is_empty() {
+            // What has ended meanwhile is not hidden, but gone.
+            let inhabited = self.inhabited_netns()?;
+            closed.retain(|netns| inhabited.contains(netns));
+        }
         if let Some(wanted) = wanted {
             namespaces.retain(|netns, _| wanted.contains(netns));
         }
@@ -319,15 +291,16 @@ impl Probe {
                 self.tell_all(true);
                 looked = self.scan_tcp_inside(netns, &path, &mut report)?;
             }
-            if looked { &mut looked_into } else { &mut unseen }.push(netns);
+            if !looked {
+                closed.insert(netns);
+            }
         }
+        // One that is wanted and that nobody knows of has no process left, and no name.
         Ok(match wanted {
-            // There may be namespaces that we do not know of.
-            _ if hidden => Covered::Only(looked_into),
-            None => Covered::AllBut(unseen),
-            // What is not found has no process left, and no name: its sockets are gone.
+            None => Covered::AllBut(closed.into_iter().collect()),
             Some(wanted) => {
-                Covered::Only(wanted.iter().copied().filter(|n| !unseen.contains(n)).collect())
+                let open = |netns: &u32| !closed.contains(netns);
+                Covered::Only(wanted.iter().copied().filter(open).collect())
             }
         })
     }
@@ -367,26 +340,32 @@ impl Probe {
         self.skeleton.maps.bss_data.as_deref().map_or(0, |bss| bss.counted)
     }
 
+    /// The network namespaces that somebody lives in, known to /proc or not.
+    fn inhabited_netns(&mut self) -> Result<BTreeSet<u32>, ProbeError> {
+        let mut iter = Iter::new(&self.links.netns).map_err(refused("open iter/task"))?;
+        let mut found = BTreeSet::new();
+        let mut filled = 0;
+        while let Some(read) = read_some(&mut iter, &mut self.buffer[filled..])? {
+            filled += read;
+            let (inodes, rest) = self.buffer[..filled].as_chunks();
+            found.extend(inodes.iter().copied().map(u32::from_ne_bytes));
+            let rest = filled - rest.len()..filled;
+            filled = rest.len();
+            self.buffer.copy_within(rest, 0);
+        }
+        // What exits has left its namespaces.
+        found.remove(&0);
+        Ok(found)
+    }
+
     fn read_iter(
         &mut self,
         mut iter: Iter,
         mut report: impl FnMut(Record),
     ) -> Result<(), ProbeError> {
         let mut filled = 0;
-        loop {
-            match iter.read(&mut self.buffer[filled..]) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                // After a million files without one of ours the kernel catches its breath.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(error) => {
-                    return Err(ProbeError::Io { action: "read an iterator", error });
-                }
-            }
+        while let Some(read) = read_some(&mut iter, &mut self.buffer[filled..])? {
+            filled += read;
             let mut rest = &self.buffer[..filled];
             while !rest.is_empty() {
                 match event::decode(rest) {
@@ -412,101 +391,19 @@ impl Probe {
     }
 }
 
-fn attach_iterators(skeleton: &SockleakSkel<'_>) -> Result<Links, ProbeError> {
-    let progs = &skeleton.progs;
-    let queues = || {
-        let walk = if progs.walk_queues.autoload() {
-            &progs.walk_queues
-        } else {
-            &progs.walk_queues_unrolled
-        };
-        let walk = walk.attach_iter(skeleton.maps.listeners.as_fd())?;
-        Ok((walk, progs.scan_queued.attach_iter(skeleton.maps.queued.as_fd())?))
-    };
-    let queues = progs.scan_queued.autoload().then(queues).transpose();
-    let tcp = progs.scan_tcp.autoload().then(|| progs.scan_tcp.attach()).transpose();
-    Ok(Links {
-        files: progs.scan_files.attach().map_err(refused("attach iter/task_file"))?,
-        queues: queues.map_err(refused("attach iter/bpf_map_elem"))?,
-        tcp: tcp.map_err(refused("attach iter/tcp"))?,
-        tracepoint: None,
-    })
-}
-
-fn load(config: &Config) -> Result<SockleakSkel<'static>, ProbeError> {
-    let mut builder = ObjectBuilder::default();
-    if let Some(btf) = &config.btf {
-        builder.btf_custom_path(btf).map_err(refused("use this BTF"))?;
-    }
-    // One for the life of the process: the skeleton borrows it, and lives in the same struct.
-    let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-    let builder = SockleakSkelBuilder { obj_builder: builder };
-    let mut open = builder.open(object).map_err(refused("open the BPF object"))?;
-    configure(&mut open, config)?;
-    open.load().map_err(refused("load the BPF programs"))
-}
-
-fn configure(open: &mut OpenSockleakSkel<'_>, config: &Config) -> Result<(), ProbeError> {
-    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.watched_states = config.watched.bits();
-        rodata.transitions_of = config.transitions.bits();
-        rodata.wakeup_bytes = u64::from(config.ring_size / 4);
-        // Without /proc nothing is known, and the initial namespace is as good a guess as any.
-        let namespace = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino());
-        if let Some(inode) = namespace.ok().and_then(|inode| u32::try_from(inode).ok()) {
-            rodata.pid_namespace = inode;
+/// Reads what an iterator has next; `None` at its end.
+fn read_some(iter: &mut Iter, buffer: &mut [u8]) -> Result<Option<usize>, ProbeError> {
+    loop {
+        match iter.read(buffer) {
+            Ok(0) => return Ok(None),
+            Ok(read) => return Ok(Some(read)),
+            // After a million objects without one of ours the kernel catches its breath.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
+            Err(error) => return Err(failed("read an iterator")(error)),
         }
-    }
-    open.maps.ring.set_max_entries(config.ring_size).map_err(refused("size the ring buffer"))?;
-
-    let kernel = KernelTypes::read(config.btf.as_deref())?;
-    let (has_map_iterator, has_loop) =
-        (kernel.has_struct("bpf_iter__bpf_map_elem"), kernel.has_helper("BPF_FUNC_loop"));
-    open.progs.walk_queues.set_autoload(has_map_iterator && has_loop);
-    open.progs.walk_queues_unrolled.set_autoload(has_map_iterator && !has_loop);
-    open.progs.scan_queued.set_autoload(has_map_iterator);
-    open.progs.scan_tcp.set_autoload(kernel.has_struct("bpf_iter__tcp"));
-    Ok(())
-}
-
-/// What the kernel's BTF tells of it.
-struct KernelTypes {
-    btf: Btf<'static>,
-}
-
-impl KernelTypes {
-    fn read(path: Option<&Path>) -> Result<Self, ProbeError> {
-        let btf = match path {
-            Some(path) => Btf::from_path(path),
-            None => Btf::from_vmlinux(),
-        };
-        Ok(Self { btf: btf.map_err(refused("read the kernel's BTF"))? })
-    }
-
-    fn has_struct(&self, name: &str) -> bool {
-        self.btf.type_by_name::<libbpf_rs::btf::types::Struct<'_>>(name).is_some()
-    }
-
-    fn has_helper(&self, name: &str) -> bool {
-        let helpers: Option<Enum<'_>> = self.btf.type_by_name("bpf_func_id");
-        helpers.is_some_and(|helpers| helpers.iter().any(|m| m.name.is_some_and(|n| n == name)))
-    }
-}
-
-/// What libbpf prints at Warn: the reason for an error, which itself carries only a number.
-static NOTES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-fn collect_notes() {
-    set_print(Some((PrintLevel::Warn, |_, line| {
-        if let Ok(mut notes) = NOTES.lock() {
-            notes.push(line.trim().to_owned());
-        }
-    })));
-}
-
-fn refused(action: &'static str) -> impl FnOnce(libbpf_rs::Error) -> ProbeError {
-    move |error| {
-        let notes = NOTES.lock().map(|mut notes| mem::take(&mut *notes)).unwrap_or_default();
-        ProbeError::Refused { action, error, notes }
     }
 }

@@ -1,32 +1,35 @@
 //! SIGINT, SIGTERM and SIGHUP as something that can be waited for.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::fcntl::OFlag;
-use nix::unistd::{pipe2, write};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Readable once a signal has asked us to stop.
+///
+/// Without a thread that would wait for signals: it would keep the capabilities that we drop.
 #[derive(Debug)]
 pub struct Stop {
-    pipe: OwnedFd,
+    signals: SignalFd,
 }
 
 impl Stop {
-    /// Takes the signals over; once in a process.
+    /// Takes the signals over, in this thread and those that it starts.
     ///
     /// # Errors
-    /// Where there is no descriptor left, or the signals are taken already.
+    /// Where there is no descriptor left.
     pub fn on_signals() -> io::Result<Self> {
-        let (pipe, signalled) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        // A full pipe has said it already.
-        ctrlc::set_handler(move || _ = write(&signalled, b"!")).map_err(io::Error::other)?;
-        Ok(Self { pipe })
+        let mut signals = SigSet::empty();
+        signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+        signals.thread_block()?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Self { signals: SignalFd::with_flags(&signals, flags)? })
     }
 }
 
 impl AsFd for Stop {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
+        self.signals.as_fd()
     }
 }

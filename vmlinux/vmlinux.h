@@ -84,6 +84,12 @@ struct signal_struct {
 struct cred {
 	kuid_t euid;
 };
+struct net {
+	struct ns_common ns;
+};
+struct nsproxy {
+	struct net *net_ns;
+};
 struct files_struct;
 struct task_struct {
 	unsigned int flags;
@@ -94,6 +100,7 @@ struct task_struct {
 	char comm[16];
 	struct files_struct *files;
 	struct signal_struct *signal;
+	struct nsproxy *nsproxy;
 };
 
 /* Files. */
@@ -109,9 +116,6 @@ struct file {
 };
 
 /* Sockets. */
-struct net {
-	struct ns_common ns;
-};
 typedef struct {
 	struct net *net;
 } possible_net_t;
@@ -196,6 +200,10 @@ struct seq_file;
 struct bpf_iter_meta {
 	struct seq_file *seq;
 	__u64 session_id;
+};
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 struct bpf_iter__task_file {
 	struct bpf_iter_meta *meta;

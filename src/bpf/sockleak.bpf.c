@@ -6,6 +6,7 @@
  *   scan_files     which process holds which socket, and which listener;
  *   walk_queues*   what waits in the accept queues of these listeners;
  *   scan_queued    tells of the latter;
+ *   scan_netns     which network namespaces there are;
  *   scan_tcp       what of a network namespace's sockets none of them has seen.
  *
  * The first gives timing, the others give truth: the task that happens to run
@@ -618,6 +619,23 @@ int scan_files(struct bpf_iter__task_file *ctx)
 	visited.record.open_fds++;
 	if (result == VISIT_WROTE)
 		visited.holds = true;
+	return 0;
+}
+
+/*
+ * The network namespaces that somebody lives in. /proc tells only of processes that
+ * we may look at, and silence about the others would pass for completeness.
+ */
+SEC("iter/task")
+int scan_netns(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	__u32 netns;
+
+	if (!task)
+		return 0;
+	netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+	bpf_seq_write(ctx->meta->seq, &netns, sizeof(netns));
 	return 0;
 }
 

@@ -30,9 +30,10 @@ pub fn run(args: &EventsArgs) -> Result<Exit> {
         watched: StateSet::CLOSE_WAIT,
         transitions: args.transitions(),
         ring_size: args.kernel.ring_size,
-        btf: args.kernel.btf.clone(),
+        btf: args.kernel.btf.file.clone(),
     })?;
     probe.attach()?;
+    probe.drop_privilege(false)?;
     let filter = args.conn.filter();
     let format = args.format.get();
     let mut out = io::BufWriter::new(io::stdout().lock());

@@ -15,7 +15,8 @@ use crate::monitor::Monitor;
 /// Where the kernel side cannot run, or stdout is gone.
 pub fn run(args: &ReportArgs) -> Result<Exit> {
     let kernel = &args.kernel;
-    let mut monitor = Monitor::open(args.watched(), kernel.ring_size, kernel.btf.clone())?;
+    let mut monitor = Monitor::open(args.watched(), kernel.ring_size, kernel.btf.file.clone())?;
+    monitor.drop_privilege()?;
     monitor.scan_all()?;
     let report = monitor.report(&args.filter(), args.sort);
     show(&report, args, false, &mut io::stdout())?;

@@ -1,5 +1,6 @@
 //! The subcommands: wiring only.
 
+pub mod doctor;
 pub mod events;
 pub mod list;
 pub mod watch;

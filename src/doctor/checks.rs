@@ -1,0 +1,228 @@
+//! What the facts mean for sockleak. Pure.
+
+use std::time::Duration;
+
+use super::facts::{Facts, Types};
+use super::{Check, Status};
+use crate::pidns;
+use crate::privilege::{self, CORE, Feature, HIDDEN_BTF, MEMORY, Missing};
+
+/// What the maps take, with the ring's default size: what old kernels count as locked memory.
+const LOCKED_BYTES: u64 = 16 << 20;
+
+const UPGRADE: &str = "use a newer kernel";
+
+/// A line for each thing that matters, in the order in which they depend on each other.
+pub fn checks(facts: &Facts) -> Vec<Check> {
+    let mut checks = vec![kernel(facts), btf(facts)];
+    if let Ok(types) = &facts.types {
+        checks.extend(of_types(types));
+    }
+    checks.extend(
+        facts.missing.iter().map(|(feature, missing)| capabilities(facts, feature, missing)),
+    );
+    checks.extend([
+        user_namespace(facts),
+        lockdown(facts),
+        unprivileged_bpf(facts),
+        pid_namespace(facts),
+        proc(facts),
+        tracefs(facts),
+        tick(facts.tick),
+        mptcp(facts),
+    ]);
+    checks
+}
+
+fn kernel(facts: &Facts) -> Check {
+    let Facts { release, machine, .. } = facts;
+    let detail = format!("Linux {release}, {machine}");
+    match &facts.types {
+        Ok(types) if !types.task_iterators => {
+            Check::missing("kernel", format!("{detail}: BPF iterators came with Linux 5.8"))
+                .remedy(UPGRADE)
+        }
+        _ => Check::ok("kernel", detail),
+    }
+}
+
+fn btf(facts: &Facts) -> Check {
+    match &facts.types {
+        Ok(_) => Check::ok("btf", "the kernel's types are known"),
+        Err(why) => {
+            // Errors end with their remedy.
+            let (detail, remedy) = why.rsplit_once(": ").unwrap_or((why, UPGRADE));
+            Check::missing("btf", detail).remedy(remedy)
+        }
+    }
+}
+
+fn of_types(types: &Types) -> [Check; 7] {
+    let need = |name, there, what: &str| match there {
+        true => Check::ok(name, what),
+        false => Check::missing(name, "not there: it came with Linux 5.8").remedy(UPGRADE),
+    };
+    let want = |name, there, what: &str, without: &str| match there {
+        true => Check::ok(name, what),
+        false => Check::limited(name, without).remedy(UPGRADE),
+    };
+    [
+        need("ring-buffer", types.ring_buffer, "brings transitions"),
+        match types.tracepoint {
+            true => Check::ok("tp_btf", "inet_sock_set_state can be attached to"),
+            false => Check::missing("tp_btf", "there is no inet_sock_set_state to attach to")
+                .remedy("use a kernel with CONFIG_NET, CONFIG_INET and CONFIG_BPF_EVENTS"),
+        },
+        need("iter/task_file", types.task_iterators, "tells who holds which socket"),
+        want(
+            "iter/tcp",
+            types.tcp_iterator,
+            "finds sockets without a descriptor",
+            "sockets without a descriptor cannot be found: this came with Linux 5.9",
+        ),
+        want(
+            "iter/bpf_map_elem",
+            types.map_iterator,
+            "tells what waits in accept queues",
+            "accept queues cannot be walked: this came with Linux 5.9",
+        ),
+        want(
+            "bpf_loop",
+            types.bpf_loop,
+            "accept queues are walked to their end",
+            "of an accept queue, the first 1,024 connections are seen: longer walks came with \
+             Linux 5.17",
+        ),
+        match types.missing_helpers.is_empty() {
+            true => Check::ok("helpers", "all that are called are there"),
+            false => Check::missing(
+                "helpers",
+                format!("not there: {}", types.missing_helpers.join(", ")),
+            )
+            .remedy(UPGRADE),
+        },
+    ]
+}
+
+fn capabilities(facts: &Facts, feature: &Feature, missing: &Missing) -> Check {
+    let name = feature.name;
+    if name == MEMORY.name && !needs_more_locked_memory(facts) {
+        return Check::ok(name, "none needed: enough memory may be locked, or needs not be");
+    }
+    if name == HIDDEN_BTF.name && facts.types.is_ok() {
+        return Check::ok(name, "none needed: the kernel's types are known");
+    }
+    if missing.is_empty() {
+        return Check::ok(name, format!("{} (for {})", feature.names(), feature.what));
+    }
+    let status = match name == CORE.name || name == MEMORY.name {
+        true => Status::Missing,
+        false => Status::Limited,
+    };
+    let detail = format!("no {missing} (for {}): {}", feature.what, feature.without);
+    Check::new(name, status, detail).remedy(privilege::remedy_for(facts.in_user_namespace))
+}
+
+fn needs_more_locked_memory(facts: &Facts) -> bool {
+    let counts = facts.types.as_ref().is_ok_and(|types| types.counts_locked_memory);
+    counts && facts.files.locked_memory.is_some_and(|limit| limit < LOCKED_BYTES)
+}
+
+fn user_namespace(facts: &Facts) -> Check {
+    match facts.in_user_namespace {
+        false => Check::ok("user-namespace", "the host's"),
+        true => Check::missing(
+            "user-namespace",
+            "a container's own: what is held in it does not count for BPF",
+        )
+        .remedy("run it on the host, or in a container that is not rootless"),
+    }
+}
+
+fn lockdown(facts: &Facts) -> Check {
+    let name = "lockdown";
+    match facts.files.lockdown.as_deref() {
+        Some("confidentiality") => {
+            Check::missing(name, "confidentiality: BPF programs may not read kernel memory")
+                .remedy("boot with lockdown=integrity, or without")
+        }
+        Some(mode) => Check::ok(name, mode),
+        None if facts.files.has_mounted("securityfs") => Check::ok(name, "this kernel has none"),
+        None => Check::ok(name, "not told here (securityfs is not mounted); the self-test knows"),
+    }
+}
+
+fn unprivileged_bpf(facts: &Facts) -> Check {
+    let detail = match facts.files.unprivileged_bpf_disabled {
+        None => "not told here",
+        Some(0) => "0: BPF is open to all, as far as it goes without privilege",
+        Some(1) => "1: BPF needs CAP_BPF, until the next boot",
+        Some(_) => "2: BPF needs CAP_BPF",
+    };
+    Check::ok("unprivileged_bpf_disabled", detail)
+}
+
+fn pid_namespace(facts: &Facts) -> Check {
+    let name = "pid-namespace";
+    let Some(own) = facts.files.pid_namespace else {
+        return Check::missing(
+            name,
+            "not known: /proc is not there, or is that of a PID namespace that we are not in",
+        )
+        .remedy("mount -t proc proc /proc");
+    };
+    if own != pidns::INITIAL {
+        return Check::limited(
+            name,
+            "a container's: only the processes in it are seen, and what others hold prints as \
+             unknown",
+        )
+        .remedy("run it in the host's (docker run --pid=host)");
+    }
+    Check::ok(name, "the host's: every process is seen")
+}
+
+/// `unshare --pid` without `--mount-proc` leaves the outer namespace's /proc in place.
+fn proc(facts: &Facts) -> Check {
+    match facts.files.proc_self == Some(facts.pid) {
+        true => Check::ok("proc", "numbers processes as sockleak does"),
+        false => Check::limited("proc", "is not that of our PID namespace: its numbers differ")
+            .remedy("mount -t proc proc /proc"),
+    }
+}
+
+/// Most tools of this kind need it, so it is asked for; a tp_btf program does not.
+fn tracefs(facts: &Facts) -> Check {
+    let mounted = match facts.files.has_mounted("tracefs") {
+        true => "mounted",
+        false => "not mounted",
+    };
+    Check::ok("tracefs", format!("{mounted} (sockleak does not use it)"))
+}
+
+fn tick(tick: Duration) -> Check {
+    let name = "config_hz";
+    let nanoseconds = tick.as_nanos();
+    if nanoseconds == 0 {
+        return Check::limited(
+            name,
+            "not known: ages of sockets that were there first are not bounded from above",
+        );
+    }
+    let hz = (1_000_000_000 + nanoseconds / 2) / nanoseconds;
+    let precision = nanoseconds.div_ceil(1_000_000);
+    Check::ok(name, format!("{hz}: jiffies tell ages to {precision} ms"))
+}
+
+fn mptcp(facts: &Facts) -> Check {
+    let built_in = facts.types.as_ref().is_ok_and(|types| types.mptcp);
+    let detail = match (built_in, facts.files.mptcp_enabled) {
+        (true, Some(true)) => "enabled: its TCP subflows are found",
+        (true, _) => "not enabled",
+        (false, _) => "this kernel has none",
+    };
+    Check::ok("mptcp", detail)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! What is missed, one thing at a time.
+
+use super::super::facts::Files;
+use super::*;
+use crate::privilege::FEATURES;
+
+/// A host where everything is as it should be.
+fn fit() -> Facts {
+    Facts {
+        release: "6.18.0".into(),
+        machine: "x86_64".into(),
+        types: Ok(Types {
+            tracepoint: true,
+            task_iterators: true,
+            tcp_iterator: true,
+            map_iterator: true,
+            ring_buffer: true,
+            bpf_loop: true,
+            missing_helpers: vec![],
+            counts_locked_memory: false,
+            mptcp: true,
+        }),
+        missing: FEATURES.map(|feature| (feature, Missing::default())).into(),
+        in_user_namespace: false,
+        tick: Duration::from_millis(4),
+        pid: 77,
+        files: Files {
+            mounted: vec!["proc".into(), "securityfs".into(), "tracefs".into()],
+            lockdown: Some("none".into()),
+            unprivileged_bpf_disabled: Some(2),
+            pid_namespace: Some(pidns::INITIAL),
+            proc_self: Some(77),
+            mptcp_enabled: Some(true),
+            locked_memory: Some(8 << 20),
+        },
+    }
+}
+
+/// What is not as it should be.
+fn complaints(change: impl FnOnce(&mut Facts)) -> Vec<(&'static str, Status)> {
+    let mut facts = fit();
+    change(&mut facts);
+    let checks = checks(&facts);
+    for check in &checks {
+        let ok = check.status == Status::Ok;
+        assert_eq!(check.remedy.is_none(), ok, "a remedy where one is needed: {check:?}");
+        assert!(!check.detail.is_empty() && !check.detail.contains('\n'));
+    }
+    let bad = checks.iter().filter(|check| check.status != Status::Ok);
+    bad.map(|check| (check.name, check.status)).collect()
+}
+
+fn types(facts: &mut Facts) -> &mut Types {
+    facts.types.as_mut().unwrap()
+}
+
+#[test]
+fn a_fit_host_has_no_complaints() {
+    assert_eq!(complaints(|_| {}), []);
+}
+
+#[test]
+fn names_are_unique() {
+    let mut names: Vec<_> = checks(&fit()).iter().map(|check| check.name).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+#[test]
+fn each_thing_is_missed() {
+    use Status::{Limited, Missing};
+    assert_eq!(complaints(|f| f.types = Err("no BTF: use another".into())), [("btf", Missing)]);
+    assert_eq!(complaints(|f| types(f).tcp_iterator = false), [("iter/tcp", Limited)]);
+    assert_eq!(complaints(|f| types(f).map_iterator = false), [("iter/bpf_map_elem", Limited)]);
+    assert_eq!(complaints(|f| types(f).bpf_loop = false), [("bpf_loop", Limited)]);
+    assert_eq!(complaints(|f| types(f).tracepoint = false), [("tp_btf", Missing)]);
+    assert_eq!(complaints(|f| types(f).ring_buffer = false), [("ring-buffer", Missing)]);
+    let gone = |f: &mut Facts| types(f).missing_helpers = vec!["bpf_seq_write"];
+    assert_eq!(complaints(gone), [("helpers", Missing)]);
+    let old = |f: &mut Facts| types(f).task_iterators = false;
+    assert_eq!(complaints(old), [("kernel", Missing), ("iter/task_file", Missing)]);
+    let confidential = |f: &mut Facts| f.files.lockdown = Some("confidentiality".into());
+    assert_eq!(complaints(confidential), [("lockdown", Missing)]);
+    assert_eq!(complaints(|f| f.in_user_namespace = true), [("user-namespace", Missing)]);
+    assert_eq!(complaints(|f| f.files.pid_namespace = Some(4)), [("pid-namespace", Limited)]);
+    assert_eq!(complaints(|f| f.files.pid_namespace = None), [("pid-namespace", Missing)]);
+    assert_eq!(complaints(|f| f.files.proc_self = Some(9)), [("proc", Limited)]);
+}
+
+#[test]
+fn each_feature_has_its_capabilities() {
+    let lacking = |f: &mut Facts| {
+        for (feature, missing) in &mut f.missing {
+            *missing = feature.names();
+        }
+    };
+    let without_any = [
+        ("capabilities", Status::Missing),
+        ("capabilities-namespaces", Status::Limited),
+        ("capabilities-self-test", Status::Limited),
+    ];
+    assert_eq!(complaints(lacking), without_any);
+}
+
+#[test]
+fn locked_memory_matters_where_it_is_counted() {
+    let old = |limit| {
+        move |f: &mut Facts| {
+            types(f).counts_locked_memory = true;
+            f.files.locked_memory = Some(limit);
+            let memory = f.missing.iter_mut().find(|(feature, _)| feature.name == MEMORY.name);
+            let (feature, missing) = memory.unwrap();
+            *missing = feature.names();
+        }
+    };
+    assert_eq!(complaints(old(u64::MAX)), []);
+    assert_eq!(complaints(old(65536)), [("capabilities-memory", Status::Missing)]);
+}
+
+#[test]
+fn an_error_ends_with_its_remedy() {
+    let mut facts = fit();
+    facts.types = Err("cannot use it: it is bad: give another".into());
+    let check = btf(&facts);
+    assert_eq!(check.detail, "cannot use it: it is bad");
+    assert_eq!(check.remedy.as_deref(), Some("give another"));
+}

@@ -1,0 +1,31 @@
+//! The PID namespace that we live in, whose numbers we print.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// The inode of the host's: `PROC_PID_INIT_INO` in the kernel.
+pub const INITIAL: u32 = 0xEFFF_FFFC;
+
+/// The inode of our PID namespace.
+///
+/// # Errors
+/// Where /proc is not there, or belongs to a PID namespace that we are not in.
+pub fn own() -> io::Result<u32> {
+    of_proc(Path::new("/proc"))
+}
+
+/// The same for another place of /proc.
+///
+/// # Errors
+/// Likewise.
+pub fn of_proc(proc: &Path) -> io::Result<u32> {
+    let namespaces = proc.join("self/ns");
+    match fs::metadata(namespaces.join("pid")) {
+        Ok(namespace) => u32::try_from(namespace.ino()).map_err(io::Error::other),
+        // A kernel without CONFIG_PID_NS has one namespace only.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && namespaces.is_dir() => Ok(INITIAL),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,141 @@
+//! The kernel's type information (BTF): what it tells of the kernel, and where it comes from.
+//!
+//! Relocations could be done with any copy of it. But what a tracepoint or an iterator attaches to
+//! is named by its number in the kernel's own BTF, and libbpf looks that up in
+//! /sys/kernel/btf/vmlinux, and in a few places under /boot and /lib, and nowhere else.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use libbpf_rs::btf::types::{Enum, Func, Struct, Typedef};
+use libbpf_rs::btf::{Btf, BtfType, TypeId};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use super::ProbeError;
+use super::error::{collect_notes, refused, take_notes};
+
+const SYSFS: &str = "/sys";
+const SYSFS_BTF: &str = "/sys/kernel/btf";
+
+/// What the kernel's BTF tells of it.
+pub struct KernelTypes {
+    btf: Btf<'static>,
+    /// Where it comes from, if not from the kernel.
+    file: Option<PathBuf>,
+}
+
+impl KernelTypes {
+    /// Reads the running kernel's; where /sys hides it, from this file, and has libbpf find it
+    /// there too.
+    ///
+    /// # Errors
+    /// Where there is none, or the file is another kernel's.
+    pub fn of_kernel(file: Option<&Path>) -> Result<Self, ProbeError> {
+        collect_notes();
+        let own = Btf::from_vmlinux();
+        // It is no failure yet.
+        take_notes();
+        let Some(file) = file else {
+            let btf = own.map_err(|_| ProbeError::NoBtf)?;
+            return Ok(Self { btf, file: None });
+        };
+        let given = parse(file)?;
+        let Ok(own) = own else {
+            stand_in(file).map_err(|error| {
+                let why = "to put it in the place of the kernel's own, which is hidden, needs \
+                           CAP_SYS_ADMIN";
+                ProbeError::bad_btf(file, format!("{why}: {error}"))
+            })?;
+            return Ok(Self { btf: given, file: Some(file.to_owned()) });
+        };
+        match fingerprint(&own) == fingerprint(&given) {
+            // The kernel's own cannot be wrong.
+            true => Ok(Self { btf: own, file: None }),
+            false => Err(ProbeError::bad_btf(file, FOREIGN)),
+        }
+    }
+
+    /// Whether there is a struct of this name.
+    pub fn has_struct(&self, name: &str) -> bool {
+        self.btf.type_by_name::<Struct<'_>>(name).is_some()
+    }
+
+    /// Whether BPF programs may call this helper (`bpf_…`), some of them at least.
+    pub fn has_helper(&self, name: &str) -> bool {
+        let helpers: Option<Enum<'_>> = self.btf.type_by_name("bpf_func_id");
+        let Some((helpers, name)) = helpers.zip(name.strip_prefix("bpf_")) else {
+            return false;
+        };
+        helpers.iter().any(|member| {
+            let member = member.name.and_then(|member| member.to_str());
+            member.and_then(|member| member.strip_prefix("BPF_FUNC_")) == Some(name)
+        })
+    }
+
+    /// Whether there is a tracepoint of this name that BPF programs can attach to directly.
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        let name = format!("btf_trace_{name}");
+        self.btf.type_by_name::<Typedef<'_>>(&name).is_some()
+    }
+
+    /// Says why the programs could not be loaded.
+    pub(super) fn blame(&self, error: libbpf_rs::Error) -> ProbeError {
+        match &self.file {
+            // The kernel has looked for its iterators' numbers, and found something else there.
+            Some(file) if error.kind() == libbpf_rs::ErrorKind::InvalidInput => {
+                ProbeError::bad_btf(file, FOREIGN)
+            }
+            _ => refused("load the BPF programs")(error),
+        }
+    }
+}
+
+const FOREIGN: &str = "it does not belong to the running kernel";
+
+/// What hardly two kernels have in common: how many types there are, and the numbers of those
+/// that programs attach to.
+fn fingerprint(btf: &Btf<'_>) -> (usize, Vec<Option<TypeId>>) {
+    fn id<'a, T: TryFrom<BtfType<'a>> + std::ops::Deref<Target = BtfType<'a>>>(
+        btf: &'a Btf<'_>,
+        name: &str,
+    ) -> Option<TypeId> {
+        btf.type_by_name::<T>(name).map(|found| found.type_id())
+    }
+    let ids = vec![
+        id::<Typedef<'_>>(btf, "btf_trace_inet_sock_set_state"),
+        id::<Func<'_>>(btf, "bpf_iter_task_file"),
+        id::<Func<'_>>(btf, "bpf_iter_tcp"),
+        id::<Struct<'_>>(btf, "task_struct"),
+        id::<Struct<'_>>(btf, "tcp_sock"),
+    ];
+    (btf.len(), ids)
+}
+
+fn parse(file: &Path) -> Result<Btf<'static>, ProbeError> {
+    // libbpf would not say why.
+    File::open(file).map_err(|error| ProbeError::bad_btf(file, error))?;
+    Btf::from_path(file).map_err(|_| {
+        take_notes();
+        ProbeError::bad_btf(file, "it holds no type information")
+    })
+}
+
+/// Puts a file into the place where libbpf looks, in a mount namespace of our own: for everybody
+/// else, nothing changes.
+fn stand_in(file: &Path) -> io::Result<()> {
+    let file = fs::canonicalize(file)?;
+    let place = [SYSFS_BTF, SYSFS].map(Path::new);
+    let place = place.into_iter().find(|place| place.is_dir());
+    let place = place.ok_or_else(|| io::Error::other("there is no /sys"))?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    // What the host mounts from now on is still seen here; what we mount is not seen there.
+    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)?;
+    let tmpfs = Some("tmpfs");
+    mount(tmpfs, place, tmpfs, MsFlags::empty(), None::<&str>)?;
+    fs::create_dir_all(SYSFS_BTF)?;
+    symlink(file, Path::new(SYSFS_BTF).join("vmlinux"))
+}
