@@ -1,11 +1,9 @@
 //! What identifies a connection: two endpoints in a network namespace.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use serde::ser::Error;
 use serde::{Serialize, Serializer};
-use smallvec::SmallVec;
 
 /// An address and a port. A v4-mapped IPv6 address is the IPv4 address it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,38 +24,53 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.addr {
-            IpAddr::V4(addr) => write!(f, "{addr}:{}", self.port),
+            IpAddr::V4(addr) => f.write_str(Digits::of_v4(addr, self.port).as_str()),
             IpAddr::V6(addr) => write!(f, "[{addr}]:{}", self.port),
         }
     }
 }
 
-impl Serialize for Endpoint {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let IpAddr::V4(addr) = self.addr else { return serializer.collect_str(self) };
-        // As one piece: in each piece that Display writes, the serializer looks for escapes.
-        let mut text = SmallVec::<[u8; 24]>::new();
+/// An IPv4 endpoint, to be written at once: `write!` takes ten calls for it, which was a third of
+/// the time of a long report.
+#[derive(Default)]
+struct Digits {
+    /// `255.255.255.255:65535`
+    text: [u8; 21],
+    len: usize,
+}
+
+impl Digits {
+    fn of_v4(addr: Ipv4Addr, port: u16) -> Self {
+        let mut digits = Self::default();
         let [a, b, c, d] = addr.octets();
         for (number, then) in [(a, b'.'), (b, b'.'), (c, b'.'), (d, b':')] {
-            push_decimal(&mut text, number.into());
-            text.push(then);
+            digits.number(number.into());
+            digits.push(then);
         }
-        push_decimal(&mut text, self.port);
-        serializer.serialize_str(str::from_utf8(&text).map_err(S::Error::custom)?)
+        digits.number(port);
+        digits
+    }
+
+    fn number(&mut self, number: u16) {
+        if number >= 10 {
+            self.number(number / 10);
+        }
+        self.push(b"0123456789"[usize::from(number % 10)]);
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.text[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.text[..self.len]).unwrap_or_default()
     }
 }
 
-fn push_decimal(text: &mut SmallVec<[u8; 24]>, number: u16) {
-    let mut divisor = match number {
-        0..10 => 1,
-        10..100 => 10,
-        100..1_000 => 100,
-        1_000..10_000 => 1_000,
-        _ => 10_000,
-    };
-    while divisor > 0 {
-        text.push(b'0' + (number / divisor % 10) as u8);
-        divisor /= 10;
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

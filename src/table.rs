@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::age::{self, SLACK_NS, Since, Tick};
@@ -30,7 +31,8 @@ pub struct Table {
     watched: StateSet,
     tick: Tick,
     capacity: usize,
-    socks: HashMap<SockPtr, Box<Tracked>>,
+    /// The kernel's allocator chooses the keys, and no attacker: a fast hash will do.
+    socks: FxHashMap<SockPtr, Box<Tracked>>,
     queues: HashMap<SockPtr, Queue>,
     processes: HashMap<Pid, Process>,
     /// While a scan is under way: when it began, and what happened since.
@@ -116,7 +118,7 @@ impl Table {
             watched,
             tick,
             capacity,
-            socks: HashMap::new(),
+            socks: FxHashMap::default(),
             queues: HashMap::new(),
             processes: HashMap::new(),
             scan: None,

@@ -453,63 +453,105 @@ static __always_inline void enter_process(struct bpf_iter_meta *meta, struct tas
 	BPF_CORE_READ_STR_INTO(&visited.record.comm, task, group_leader, comm);
 }
 
-enum visit {
-	VISIT_NOTHING, /* not ours */
-	VISIT_WROTE,
-	VISIT_FULL, /* no room: it will be shown again */
-};
+/*
+ * Whether the file at hand has led to a record. In memory, and not returned: of a
+ * returned value the verifier would follow each possibility through all that comes after.
+ */
+static bool wrote;
 
-static __always_inline enum visit visit_listener(struct bpf_iter__task_file *ctx, struct sock *sk,
-						 bool known, __u32 tgid)
+/* False where there was no room: then the file at hand will be shown again. */
+static __always_inline bool write_record(struct bpf_iter__task_file *ctx, void *record, __u32 size)
 {
-	/* Not on the stack, which has 512 bytes for all frames together. One scan runs at a time. */
-	static struct listener_record record;
-
-	record = (struct listener_record){
-		.kind = RECORD_LISTENER,
-		.tgid = tgid,
-		.fd = ctx->fd,
-		.sock = (__u64)sk,
-		.backlog = READ(known, sk, sk_ack_backlog),
-		.max_backlog = READ(known, sk, sk_max_ack_backlog),
-	};
-	if (!record.backlog)
-		return VISIT_NOTHING;
-	read_conn(&sk->__sk_common, known, &record.conn);
-	record.conn.sport = READ(known, sk, __sk_common.skc_num);
-	if (bpf_seq_write(ctx->meta->seq, &record, sizeof(record)))
-		return VISIT_FULL;
-	note(&listeners, &record.sock, &record.sock);
-	return VISIT_WROTE;
+	if (bpf_seq_write(ctx->meta->seq, record, size))
+		return false;
+	wrote = true;
+	return true;
 }
 
-static __always_inline enum visit visit_tcp(struct bpf_iter__task_file *ctx, struct tcp_sock *tp,
-					    bool known, __u32 tgid)
+/*
+ * What the two functions below read; their callers say which sock. Like the process
+ * above, it serves one scan at a time. They are not static: such a function is verified
+ * once, and not for each of its calls. And they have no arguments: those could be
+ * numbers only, which a pointer of known type is not.
+ */
+static struct listener_record listener;
+static struct sock_record probed;
+
+/* Reads a listener, if something waits in its queue. */
+__noinline int read_listener(void)
 {
-	struct sock_record record = { .kind = RECORD_HELD, .tgid = tgid, .fd = ctx->fd };
-	struct sock *sk = (struct sock *)tp;
-	enum visit result = VISIT_NOTHING;
+	struct sock *sk = (struct sock *)listener.sock;
 
-	if (is_watched(&sk->__sk_common, known)) {
-		read_sock(tp, known, &record);
-		if (bpf_seq_write(ctx->meta->seq, &record, sizeof(record)))
-			return VISIT_FULL;
-		result = VISIT_WROTE;
-	}
-	if (READ(known, sk, __sk_common.skc_state) == TCP_LISTEN) {
-		enum visit listener = visit_listener(ctx, sk, known, tgid);
-
-		if (listener != VISIT_NOTHING)
-			return listener;
-	}
-	return result;
+	listener.backlog = BPF_CORE_READ(sk, sk_ack_backlog);
+	if (!listener.backlog)
+		return 0;
+	listener.kind = RECORD_LISTENER;
+	listener.max_backlog = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	read_conn(&sk->__sk_common, false, &listener.conn);
+	listener.conn.sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	return 1;
 }
 
-/* Not inlined: the verifier would follow it once for each place and each subflow. */
-static __noinline enum visit visit_probed(struct bpf_iter__task_file *ctx, struct tcp_sock *tp,
-					  __u32 tgid)
+/* Reads a socket of which the verifier knows nothing, if it is watched. */
+__noinline int read_probed(void)
 {
-	return visit_tcp(ctx, tp, false, tgid);
+	struct tcp_sock *tp = (struct tcp_sock *)probed.sock;
+
+	if (!is_watched((struct sock_common *)tp, false))
+		return 0;
+	read_sock(tp, false, &probed);
+	return 1;
+}
+
+/* What the visits return: whether there was room. */
+static __always_inline bool visit_listener(struct bpf_iter__task_file *ctx, struct sock *sk,
+					   __u32 tgid)
+{
+	listener.sock = (__u64)sk;
+	if (!read_listener())
+		return true;
+	listener.tgid = tgid;
+	listener.fd = ctx->fd;
+	if (!write_record(ctx, &listener, sizeof(listener)))
+		return false;
+	note(&listeners, &listener.sock, &listener.sock);
+	return true;
+}
+
+static __always_inline bool write_held(struct bpf_iter__task_file *ctx,
+				       struct sock_record *record, __u32 tgid)
+{
+	record->kind = RECORD_HELD;
+	record->tgid = tgid;
+	record->fd = ctx->fd;
+	return write_record(ctx, record, sizeof(*record));
+}
+
+/* Not inlined, for the stack's sake: it has 512 bytes for all frames together. */
+static __noinline bool visit_known(struct bpf_iter__task_file *ctx, struct tcp_sock *tp,
+				   __u32 tgid)
+{
+	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+	struct sock_record record = {};
+
+	if (is_watched(&sk->__sk_common, true)) {
+		read_sock(tp, true, &record);
+		if (!write_held(ctx, &record, tgid))
+			return false;
+	}
+	if (sk->__sk_common.skc_state == TCP_LISTEN)
+		return visit_listener(ctx, sk, tgid);
+	return true;
+}
+
+static __noinline bool visit_probed(struct bpf_iter__task_file *ctx, struct sock *sk, __u32 tgid)
+{
+	probed.sock = (__u64)sk;
+	if (read_probed() && !write_held(ctx, &probed, tgid))
+		return false;
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		return visit_listener(ctx, sk, tgid);
+	return true;
 }
 
 /*
@@ -517,74 +559,69 @@ static __noinline enum visit visit_probed(struct bpf_iter__task_file *ctx, struc
  * it hang below. The peer's goodbye may reach the one and not the others. It is told
  * of once: as its TCP sockets, or where none of these is watched as itself.
  */
-static __noinline enum visit visit_msk(struct bpf_iter__task_file *ctx, struct sock *msk, __u32 tgid)
+static __noinline bool visit_msk(struct bpf_iter__task_file *ctx, struct sock *msk, __u32 tgid)
 {
-	struct sock_record record = { .kind = RECORD_HELD, .tgid = tgid, .fd = ctx->fd };
+	struct sock_record record = {};
 
 	/* A listener's queue, and its name, are those of its subflow. */
 	if (BPF_CORE_READ(msk, __sk_common.skc_state) == TCP_LISTEN ||
 	    !is_watched(&msk->__sk_common, false))
-		return VISIT_NOTHING;
+		return true;
 	read_common(&msk->__sk_common, false, &record);
 	record.conn.sport = read_sport((struct inet_sock *)msk, false);
 	record.flags = read_flags(msk, false) | SOCK_MPTCP;
 	record.err = BPF_CORE_READ(msk, sk_err);
-	return bpf_seq_write(ctx->meta->seq, &record, sizeof(record)) ? VISIT_FULL : VISIT_WROTE;
+	return write_held(ctx, &record, tgid);
 }
 
-static __always_inline enum visit visit_mptcp(struct bpf_iter__task_file *ctx,
-					      struct mptcp_sock *msk, __u32 tgid)
+static __always_inline bool visit_mptcp(struct bpf_iter__task_file *ctx, struct mptcp_sock *msk,
+					__u32 tgid)
 {
-	enum visit result = VISIT_NOTHING;
 	struct list_head *head, *node;
 
 	if (!bpf_core_type_exists(struct mptcp_sock))
-		return VISIT_NOTHING;
+		return true;
 	head = (void *)msk + bpf_core_field_offset(msk->conn_list);
 	node = BPF_CORE_READ(head, next);
 	for (int i = 0; i < MPTCP_SUBFLOWS_MAX && node && node != head; i++) {
 		struct mptcp_subflow_context *subflow =
 			(void *)node - bpf_core_field_offset(struct mptcp_subflow_context, node);
-		struct tcp_sock *tp = (struct tcp_sock *)BPF_CORE_READ(subflow, tcp_sock);
-		enum visit one = visit_probed(ctx, tp, tgid);
 
-		if (one == VISIT_FULL)
-			return one;
-		if (one == VISIT_WROTE)
-			result = one;
+		if (!visit_probed(ctx, BPF_CORE_READ(subflow, tcp_sock), tgid))
+			return false;
 		node = BPF_CORE_READ(node, next);
 	}
-	return result == VISIT_WROTE ? result : visit_msk(ctx, (struct sock *)msk, tgid);
+	return wrote || visit_msk(ctx, (struct sock *)msk, tgid);
 }
 
-static __always_inline enum visit visit_file(struct bpf_iter__task_file *ctx,
-					     struct task_struct *task, struct file *file)
+static __always_inline bool visit_file(struct bpf_iter__task_file *ctx,
+				       struct task_struct *task, struct file *file)
 {
 	struct socket *socket;
 	struct sock *sk;
 	__u16 protocol;
 
 	if (file->f_inode->i_sb->s_magic != SOCKFS_MAGIC)
-		return VISIT_NOTHING;
+		return true;
 	/* Since 5.11 (4f19cab76136). */
 	if (HAS_HELPER(sock_from_file)) {
 		struct tcp_sock *tp;
 
 		socket = bpf_sock_from_file(file);
 		if (!socket || !socket->sk)
-			return VISIT_NOTHING;
+			return true;
 		tp = bpf_skc_to_tcp_sock(socket->sk);
 		if (tp)
-			return visit_tcp(ctx, tp, true, visible_tgid(task));
+			return visit_known(ctx, tp, visible_tgid(task));
 	}
 	socket = file->private_data;
 	sk = BPF_CORE_READ(socket, sk);
 	protocol = BPF_CORE_READ(sk, sk_protocol);
 	if (protocol == IPPROTO_TCP)
-		return visit_probed(ctx, (struct tcp_sock *)sk, visible_tgid(task));
+		return visit_probed(ctx, sk, visible_tgid(task));
 	if (protocol == IPPROTO_MPTCP)
 		return visit_mptcp(ctx, (struct mptcp_sock *)sk, visible_tgid(task));
-	return VISIT_NOTHING;
+	return true;
 }
 
 SEC("iter/task_file")
@@ -593,7 +630,6 @@ int scan_files(struct bpf_iter__task_file *ctx)
 	struct bpf_iter_meta *meta = ctx->meta;
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
-	enum visit result;
 	bool entering;
 
 	if (!task || !file) {
@@ -611,13 +647,13 @@ int scan_files(struct bpf_iter__task_file *ctx)
 	entering = visited.session != meta->session_id || visited.task != task;
 	if (entering && !leave_process(meta))
 		return 0;
-	result = visit_file(ctx, task, file);
-	if (result == VISIT_FULL)
+	wrote = false;
+	if (!visit_file(ctx, task, file))
 		return 0;
 	if (entering)
 		enter_process(meta, task);
 	visited.record.open_fds++;
-	if (result == VISIT_WROTE)
+	if (wrote)
 		visited.holds = true;
 	return 0;
 }

@@ -1,6 +1,7 @@
 //! `sockleak list`: one report, and exit.
 
 use std::io;
+use std::mem;
 
 use anyhow::Result;
 
@@ -20,5 +21,8 @@ pub fn run(args: &ReportArgs) -> Result<Exit> {
     monitor.scan_all()?;
     let report = monitor.report(&args.filter(), args.sort);
     show(&report, args, false, &mut io::stdout())?;
-    Ok(Exit::from(&report))
+    let exit = Exit::from(&report);
+    // The end of the process frees all at once; row by row takes as long as a tenth of the scan.
+    mem::forget((report, monitor));
+    Ok(exit)
 }

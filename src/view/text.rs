@@ -142,40 +142,60 @@ fn table<Row>(
     style: Style,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let mut cell = String::new();
-    let write_cell = |column: &Column<Row>, row: &Row, cell: &mut String| {
-        cell.clear();
-        (column.cell)(row, cell).map_err(io::Error::other)
-    };
-    let mut widths = Vec::with_capacity(columns.len());
-    for column in columns {
-        let mut width = if style.headers { column.title.len() } else { 0 };
-        for row in rows {
-            write_cell(column, row, &mut cell)?;
-            width = width.max(cell.chars().count());
-        }
-        widths.push(width);
-    }
-    let last = columns.len() - 1;
-    let put = |index: usize, text: &str, out: &mut dyn Write| {
-        let width = widths[index];
-        match (columns[index].to_the_right, index == last) {
-            (true, _) => write!(out, "{text:>width$}")?,
-            (false, true) => write!(out, "{text}")?,
-            (false, false) => write!(out, "{text:width$}")?,
-        }
-        out.write_all(if index == last { b"\n" } else { b" " })
-    };
+    // Every cell is written once, into one text, before the columns' widths are known.
+    let mut text = String::new();
+    let mut ends = Vec::with_capacity((rows.len() + 1) * columns.len());
+    let mut widths = vec![0; columns.len()];
     if style.headers {
-        for (index, column) in columns.iter().enumerate() {
-            put(index, column.title, out)?;
+        for (column, width) in columns.iter().zip(&mut widths) {
+            text.push_str(column.title);
+            ends.push(text.len());
+            *width = column.title.len();
         }
     }
     for row in rows {
-        for (index, column) in columns.iter().enumerate() {
-            write_cell(column, row, &mut cell)?;
-            put(index, &cell, out)?;
+        for (column, width) in columns.iter().zip(&mut widths) {
+            let begin = text.len();
+            (column.cell)(row, &mut text).map_err(io::Error::other)?;
+            ends.push(text.len());
+            *width = (*width).max(chars(&text[begin..]));
         }
+    }
+
+    let last = columns.len() - 1;
+    let mut begin = 0;
+    for line in ends.chunks(columns.len()) {
+        for (index, (&end, &width)) in line.iter().zip(&widths).enumerate() {
+            let cell = &text[begin..end];
+            let padding = width - chars(cell);
+            if columns[index].to_the_right {
+                pad(padding, out)?;
+            }
+            out.write_all(cell.as_bytes())?;
+            if !columns[index].to_the_right && index < last {
+                pad(padding, out)?;
+            }
+            out.write_all(if index == last { b"\n" } else { b" " })?;
+            begin = end;
+        }
+    }
+    Ok(())
+}
+
+fn chars(text: &str) -> usize {
+    match text.is_ascii() {
+        true => text.len(),
+        false => text.chars().count(),
+    }
+}
+
+fn pad(width: usize, out: &mut impl Write) -> io::Result<()> {
+    const SPACES: [u8; 16] = [b' '; 16];
+    let mut left = width;
+    while left > 0 {
+        let some = left.min(SPACES.len());
+        out.write_all(&SPACES[..some])?;
+        left -= some;
     }
     Ok(())
 }
