@@ -1,35 +1,33 @@
 //! SIGINT, SIGTERM and SIGHUP as something that can be waited for.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::fcntl::OFlag;
+use nix::unistd::{pipe2, write};
 
 /// Readable once a signal has asked us to stop.
-///
-/// Without a thread that would wait for signals: it would keep the capabilities that we drop.
 #[derive(Debug)]
 pub struct Stop {
-    signals: SignalFd,
+    pipe: OwnedFd,
 }
 
 impl Stop {
-    /// Takes the signals over, in this thread and those that it starts.
+    /// Takes the signals over; once in a process, and after it has given up its capabilities: the
+    /// thread that waits for signals would keep them.
     ///
     /// # Errors
-    /// Where there is no descriptor left.
+    /// Where there is no descriptor left, or the signals are taken already.
     pub fn on_signals() -> io::Result<Self> {
-        let mut signals = SigSet::empty();
-        signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-        signals.thread_block()?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Self { signals: SignalFd::with_flags(&signals, flags)? })
+        let (pipe, signalled) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        // A full pipe has said it already.
+        ctrlc::set_handler(move || _ = write(&signalled, b"!")).map_err(io::Error::other)?;
+        Ok(Self { pipe })
     }
 }
 
 impl AsFd for Stop {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.signals.as_fd()
+        self.pipe.as_fd()
     }
 }

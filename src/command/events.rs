@@ -25,7 +25,6 @@ const LATENCY: Duration = Duration::from_millis(100);
 /// # Errors
 /// Where the kernel side cannot run, or stdout is gone.
 pub fn run(args: &EventsArgs) -> Result<Exit> {
-    let stop = Stop::on_signals()?;
     let mut probe = Probe::open(&Config {
         watched: StateSet::CLOSE_WAIT,
         transitions: args.transitions(),
@@ -34,6 +33,7 @@ pub fn run(args: &EventsArgs) -> Result<Exit> {
     })?;
     probe.attach()?;
     probe.drop_privilege(false)?;
+    let stop = Stop::on_signals()?;
     let filter = args.conn.filter();
     let format = args.format.get();
     let mut out = io::BufWriter::new(io::stdout().lock());

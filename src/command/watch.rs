@@ -19,11 +19,11 @@ use crate::trend::Trend;
 pub fn run(args: &WatchArgs) -> Result<Exit> {
     let kernel = &args.report.kernel;
     let filter = args.report.filter();
-    let stop = Stop::on_signals()?;
     let mut monitor =
         Monitor::open(args.report.watched(), kernel.ring_size, kernel.btf.file.clone())?;
     monitor.attach()?;
     monitor.drop_privilege()?;
+    let stop = Stop::on_signals()?;
     let mut trend = Trend::default();
     loop {
         monitor.refresh()?;
