@@ -84,8 +84,8 @@ impl KernelTypes {
     /// Says why the programs could not be loaded.
     pub(super) fn blame(&self, error: libbpf_rs::Error) -> ProbeError {
         match &self.file {
-            // The kernel has looked for its iterators' numbers, and found something else there.
-            Some(file) if error.kind() == libbpf_rs::ErrorKind::InvalidInput => {
+            // libbpf has not found what it looked for, or the kernel something else at its number.
+            Some(file) if error.kind() != libbpf_rs::ErrorKind::PermissionDenied => {
                 ProbeError::bad_btf(file, FOREIGN)
             }
             _ => refused("load the BPF programs")(error),

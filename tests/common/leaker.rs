@@ -108,6 +108,13 @@ impl Leaker {
         self.inside(|| Self::run(Command::new(binary()).arg("script")))
     }
 
+    /// A workload in a new network namespace, started by another program: the last of its arguments
+    /// are the workload and its own.
+    pub(crate) fn start_by(starter: &mut Command) -> Self {
+        super::need_root();
+        Self::run(starter.arg(binary()).args(["script", "--netns"]))
+    }
+
     fn run(command: &mut Command) -> Self {
         let mut process = Running::start(command.stdin(Stdio::piped()));
         let Started { pid, netns } = answer(&mut process, "start", 0);

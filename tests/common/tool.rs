@@ -201,14 +201,18 @@ impl Event {
 
 /// A running `events --json` on the workload's namespace.
 pub(crate) struct Events {
-    process: Running,
+    pub(crate) process: Running,
 }
 
 impl Events {
     /// Starts it, and has clients visit until it has seen one: from then on it sees everything.
     pub(crate) fn start(leaker: &mut Leaker) -> Self {
+        Self::start_by(Command::new(binary()), leaker)
+    }
+
+    /// The same, started by a command that takes the tool's arguments.
+    pub(crate) fn start_by(mut command: Command, leaker: &mut Leaker) -> Self {
         let netns = leaker.netns.to_string();
-        let mut command = Command::new(binary());
         command.args(["events", "--json", "--netns", &netns]);
         let mut process = Running::start(command.stdin(Stdio::null()));
         let end = Instant::now() + DEADLINE;

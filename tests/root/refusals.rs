@@ -16,10 +16,10 @@ use crate::common::tool::{Ran, binary, sockleak};
 const NOBODY: u32 = 65534;
 
 /// A copy of the tool that everybody may execute, wherever the original is.
-struct Public(PathBuf);
+pub(crate) struct Public(pub(crate) PathBuf);
 
 impl Public {
-    fn new(test: &str) -> Self {
+    pub(crate) fn new(test: &str) -> Self {
         need_root();
         let name = format!("sockleak-{test}-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
