@@ -9,6 +9,7 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use sockleak::cli::Cli;
+use sockleak::privilege::{FEATURES, Feature};
 use sockleak::verdict::Verdict;
 
 fn main() -> Result<()> {
@@ -49,7 +50,7 @@ fn page(command: Command) -> Result<Vec<u8>> {
     for (title, text) in [
         ("VERDICTS", verdicts()),
         ("EXIT STATUS", EXIT_STATUS.to_owned()),
-        ("PRIVILEGES", PRIVILEGES.to_owned()),
+        ("PRIVILEGES", privileges()),
         ("OVERHEAD", OVERHEAD.to_owned()),
         ("SEE ALSO", "ss(8), lsof(8), tcp(7), capabilities(7)".to_owned()),
     ] {
@@ -61,6 +62,17 @@ fn page(command: Command) -> Result<Vec<u8>> {
 fn verdicts() -> String {
     let paragraph = |verdict: &Verdict| format!("{verdict}: {}\n", verdict.explanation());
     Verdict::ALL.iter().map(paragraph).collect::<Vec<_>>().join("\n")
+}
+
+fn privileges() -> String {
+    let paragraph = |feature: &Feature| {
+        let needs =
+            feature.needs.iter().map(|need| format!("{} {}", need.capability, need.purpose));
+        let needs: Vec<_> = needs.collect();
+        format!("For {}: {}. Without, {}.", feature.what, needs.join("; "), feature.without)
+    };
+    let features: Vec<_> = FEATURES.iter().map(paragraph).collect();
+    format!("{PRIVILEGES}\n\n{}", features.join("\n\n"))
 }
 
 /// Paragraphs for roff: what it would take for a request or an escape is made plain.
@@ -88,8 +100,7 @@ const EXIT_STATUS: &str = "\
 A closed stdout is success. Ctrl-C ends watch with the code of what it last saw.";
 
 const PRIVILEGES: &str = "\
-Run it as root. Less is enough: CAP_BPF and CAP_PERFMON, and CAP_SYS_ADMIN to see sockets without a
-descriptor in network namespaces other than its own.";
+Root is enough; so is less. What is not needed any more is given up once the programs are attached.";
 
 const OVERHEAD: &str = "\
 Each transition into or out of a watched state costs some hundred nanoseconds. A scan visits every

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use nix::unistd::{SysconfVar, sysconf};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::filter::{Address, Filter};
 use crate::group::GroupBy;
@@ -261,9 +263,11 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 fn pid(text: &str) -> Result<u32, String> {
     let pid: u32 = text.parse().map_err(|_| "it is not a process ID".to_owned())?;
-    match Path::new("/proc").join(pid.to_string()).exists() {
-        true => Ok(pid),
-        false => Err("there is no such process here".to_owned()),
+    // Not by way of /proc, which may be another PID namespace's, or hide what is not ours.
+    let number = i32::try_from(pid).ok().filter(|&pid| pid > 0);
+    match number.map(|pid| kill(Pid::from_raw(pid), None)) {
+        Some(Ok(()) | Err(Errno::EPERM)) => Ok(pid),
+        _ => Err("there is no such process here".to_owned()),
     }
 }
 
