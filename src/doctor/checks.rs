@@ -48,6 +48,10 @@ fn kernel(facts: &Facts) -> Check {
 
 fn btf(facts: &Facts) -> Check {
     match &facts.types {
+        Ok(types) if types.from_file => Check::ok(
+            "btf",
+            "types are from the file; the self-test tells whether they are this kernel's",
+        ),
         Ok(_) => Check::ok("btf", "the kernel's types are known"),
         Err(why) => {
             // Errors end with their remedy.

@@ -35,6 +35,8 @@ pub struct Facts {
 /// What the kernel's BTF tells of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Types {
+    /// Told by a file, and not by the kernel.
+    pub from_file: bool,
     /// The tracepoint on TCP states can be attached to directly.
     pub tracepoint: bool,
     /// `iter/task` and `iter/task_file`.
@@ -115,6 +117,7 @@ impl Types {
     fn of(kernel: &KernelTypes) -> Self {
         let is_missing = |helper: &&'static str| !kernel.has_helper(helper);
         Self {
+            from_file: kernel.is_from_file(),
             tracepoint: kernel.has_tracepoint("inet_sock_set_state"),
             task_iterators: kernel.has_struct("bpf_iter__task_file")
                 && kernel.has_struct("bpf_iter__task"),

@@ -43,7 +43,7 @@ impl KernelTypes {
             return Ok(Self { btf, file: None });
         };
         let given = parse(file)?;
-        let Ok(own) = own else {
+        let Some(own) = own.ok().filter(|_| !is_stood_in()) else {
             stand_in(file).map_err(|error| {
                 let why = "to put it in the place of the kernel's own, which is hidden, needs \
                            CAP_SYS_ADMIN";
@@ -79,6 +79,11 @@ impl KernelTypes {
     pub fn has_tracepoint(&self, name: &str) -> bool {
         let name = format!("btf_trace_{name}");
         self.btf.type_by_name::<Typedef<'_>>(&name).is_some()
+    }
+
+    /// Whether they are from a file, and only loading will tell whether they are this kernel's.
+    pub fn is_from_file(&self) -> bool {
+        self.file.is_some()
     }
 
     /// Says why the programs could not be loaded.
@@ -123,9 +128,17 @@ fn parse(file: &Path) -> Result<Btf<'static>, ProbeError> {
     })
 }
 
+/// Whether [`stand_in`] has been here: the kernel's own is no link.
+fn is_stood_in() -> bool {
+    Path::new(SYSFS_BTF).join("vmlinux").is_symlink()
+}
+
 /// Puts a file into the place where libbpf looks, in a mount namespace of our own: for everybody
 /// else, nothing changes.
 fn stand_in(file: &Path) -> io::Result<()> {
+    if is_stood_in() {
+        return Ok(());
+    }
     let file = fs::canonicalize(file)?;
     let place = [SYSFS_BTF, SYSFS].map(Path::new);
     let place = place.into_iter().find(|place| place.is_dir());

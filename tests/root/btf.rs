@@ -104,6 +104,7 @@ fn a_bad_file_is_refused_in_one_line() {
 #[test]
 fn doctor_tells_of_it() {
     let copy = Copy::of_kernel("doctor");
+    let foreign = Copy::new("doctor-foreign", &EMPTY);
     let status = |arguments: &[&str]| {
         let ran = where_hidden("/sys/kernel/btf", arguments);
         let said: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
@@ -116,4 +117,6 @@ fn doctor_tells_of_it() {
     assert!(btf["remedy"].as_str().unwrap().contains("--btf"), "{btf}");
     let (code, btf) = status(&["doctor", "--json", "--btf", copy.path()]);
     assert_eq!((code, btf["status"].as_str()), (Some(0), Some("ok")));
+    let (code, btf) = status(&["doctor", "--json", "--btf", foreign.path()]);
+    assert_eq!(code, Some(3), "the self-test cannot pass: {btf}");
 }

@@ -10,6 +10,7 @@ fn fit() -> Facts {
         release: "6.18.0".into(),
         machine: "x86_64".into(),
         types: Ok(Types {
+            from_file: false,
             tracepoint: true,
             task_iterators: true,
             tcp_iterator: true,
