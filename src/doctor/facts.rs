@@ -126,8 +126,7 @@ impl Types {
             ring_buffer: kernel.has_helper("bpf_ringbuf_reserve"),
             bpf_loop: kernel.has_helper("bpf_loop"),
             missing_helpers: HELPERS.into_iter().filter(is_missing).collect(),
-            // Since 5.11 (80ee81e0403c) memory cgroups count it instead.
-            counts_locked_memory: kernel.has_struct("bpf_map_memory"),
+            counts_locked_memory: kernel.counts_locked_memory(),
             mptcp: kernel.has_struct("mptcp_sock"),
         }
     }

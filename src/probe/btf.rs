@@ -81,6 +81,12 @@ impl KernelTypes {
         self.btf.type_by_name::<Typedef<'_>>(&name).is_some()
     }
 
+    /// Whether BPF's memory counts as locked memory. Since 5.11 (80ee81e0403c) memory cgroups count
+    /// it instead.
+    pub fn counts_locked_memory(&self) -> bool {
+        self.has_struct("bpf_map_memory")
+    }
+
     /// Whether they are from a file, and only loading will tell whether they are this kernel's.
     pub fn is_from_file(&self) -> bool {
         self.file.is_some()
@@ -88,11 +94,13 @@ impl KernelTypes {
 
     /// Says why the programs could not be loaded.
     pub(super) fn blame(&self, error: libbpf_rs::Error) -> ProbeError {
+        let denied = error.kind() == libbpf_rs::ErrorKind::PermissionDenied;
+        if denied && self.counts_locked_memory() {
+            return ProbeError::LockedMemory;
+        }
         match &self.file {
             // libbpf has not found what it looked for, or the kernel something else at its number.
-            Some(file) if error.kind() != libbpf_rs::ErrorKind::PermissionDenied => {
-                ProbeError::bad_btf(file, FOREIGN)
-            }
+            Some(file) if !denied => ProbeError::bad_btf(file, FOREIGN),
             _ => refused("load the BPF programs")(error),
         }
     }

@@ -30,6 +30,13 @@ pub enum ProbeError {
         /// What is wrong with it.
         why: String,
     },
+    /// Where BPF's memory counts as locked memory, with too low a limit.
+    #[error(
+        "cannot lock enough memory: Linux before 5.11 counts that of BPF as locked: run \
+         `ulimit -l unlimited` first, or give it {needs}",
+        needs = privilege::MEMORY.names()
+    )]
+    LockedMemory,
     /// The kernel has refused something.
     #[error("cannot {action}: {error}{}", first_note(.notes))]
     Refused {

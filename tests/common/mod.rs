@@ -20,6 +20,8 @@ pub(crate) mod tool;
 
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+
 pub(crate) use leaker::{Conn, Kind, Leaker, Listener};
 pub(crate) use report::{Report, Row, Want, assert_rows, has_rows};
 pub(crate) use tool::{Events, Ran, Watch, list, sockleak};
@@ -35,6 +37,13 @@ pub(crate) fn deadline_for(count: usize) -> Duration {
 /// A test that needs root fails without it, in words that help.
 pub(crate) fn need_root() {
     assert!(nix::unistd::geteuid().is_root(), "this test needs root: try `sudo make test`");
+}
+
+/// Linux before 5.11 counts BPF's memory as locked memory, of which a process may have little.
+pub(crate) fn allow_locked_memory() {
+    need_root();
+    // Newer kernels do not care, and in a container even root may not.
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 }
 
 /// Whether limits in intervals are to be lifted.

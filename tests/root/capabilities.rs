@@ -1,16 +1,23 @@
 //! The tool needs two capabilities, and says what it cannot see without a third.
 
+use std::process::Command;
 use std::thread;
 
 use caps::{CapSet, Capability};
 
-use crate::common::tool::{Ran, sockleak};
-use crate::common::{Kind, Leaker, Want, has_rows, need_root};
+use crate::common::tool::{Ran, binary, sockleak};
+use crate::common::{Kind, Leaker, Want, allow_locked_memory, has_rows, need_root};
 
 const NEEDED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
 
 /// Runs the tool with no other capabilities than these.
 fn run_with(kept: &[Capability], arguments: &[&str]) -> Ran {
+    allow_locked_memory();
+    with_only(kept, || sockleak(arguments))
+}
+
+/// Runs a closure in a thread whose children have no other capabilities than these.
+fn with_only<T: Send>(kept: &[Capability], work: impl FnOnce() -> T + Send) -> T {
     need_root();
     thread::scope(|scope| {
         let run = || {
@@ -20,7 +27,7 @@ fn run_with(kept: &[Capability], arguments: &[&str]) -> Ran {
                     caps::drop(None, CapSet::Bounding, capability).unwrap();
                 }
             }
-            sockleak(arguments)
+            work()
         };
         let runner = scope.spawn(run);
         runner.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
@@ -67,4 +74,22 @@ fn what_cannot_be_seen_is_told() {
         let reasons = report.incomplete.concat();
         assert!(reasons.contains("CAP_SYS_ADMIN"), "with {kept:?}: {reasons}");
     }
+}
+
+/// Without the limit lifted, which Linux before 5.11 needs, it says so; others do not care.
+#[test]
+fn too_little_locked_memory_is_told() {
+    let leaker = Leaker::start();
+    let netns = leaker.netns.to_string();
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -l 64 && exec "$0" "$@""#]).arg(binary());
+    command.args(["list", "--netns", &netns]);
+    let ran = with_only(&NEEDED, || Ran::of(&mut command));
+    if ran.code == Some(3) {
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+        for word in ["ulimit -l", "CAP_SYS_RESOURCE"] {
+            assert!(ran.stderr.contains(word), "no {word}: {ran:?}");
+        }
+    }
+    assert!(matches!(ran.code, Some(0 | 3 | 4)), "{ran:?}");
 }

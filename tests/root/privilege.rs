@@ -11,7 +11,7 @@ use nix::libc;
 
 use crate::common::lines::Running;
 use crate::common::tool::Ran;
-use crate::common::{DEADLINE, Events, Kind, Leaker, Want, assert_rows, need_root};
+use crate::common::{DEADLINE, Events, Kind, Leaker, Want, allow_locked_memory, assert_rows};
 use crate::common::{Report, Watch};
 use crate::refusals::Public;
 
@@ -75,16 +75,10 @@ fn events_keeps_nothing() {
 
 /// Runs a closure in a thread whose children, whoever they become, have what sockleak needs only.
 fn as_ambient<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    need_root();
-    let mut given = NEEDED.to_vec();
-    // Linux before 5.11 counts BPF's memory as locked memory, and a new process may lock little.
-    let more = Capability::CAP_SYS_RESOURCE;
-    if caps::has_cap(None, CapSet::Permitted, more).unwrap() {
-        given.push(more);
-    }
+    allow_locked_memory();
     thread::scope(|scope| {
         let run = || {
-            let given: CapsHashSet = given.into_iter().collect();
+            let given: CapsHashSet = NEEDED.into_iter().collect();
             caps::set(None, CapSet::Inheritable, &given).unwrap();
             caps::set(None, CapSet::Ambient, &given).unwrap();
             keep_capabilities_over_setuid();

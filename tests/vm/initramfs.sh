@@ -7,6 +7,7 @@ set -euo pipefail
 out=$1 sockleak=$2 leaker=$3
 shift 3
 root=$(mktemp -d)
+chmod 755 "$root" # it becomes the guests' /, and tests run as nobody, too
 trap 'rm -r "$root"' EXIT
 
 mkdir -p "$root"/{bin,tests,usr/bin}
