@@ -26,7 +26,6 @@ pub use self::error::ProbeError;
 use self::error::{collect_notes, failed, refused, take_notes};
 use self::load::{Links, load};
 use crate::bpf::SockleakSkel;
-use crate::conn::SockPtr;
 use crate::event::{self, DecodeError, Record};
 use crate::netns;
 use crate::privilege::{self, NAMESPACES};
@@ -224,39 +223,30 @@ impl Probe {
     /// # Errors
     /// Where an iterator fails half-way.
     pub fn scan_files(&mut self, mut report: impl FnMut(Record)) -> Result<(), ProbeError> {
-        let mut listeners = Vec::new();
+        let mut queues = false;
         let iter = Iter::new(&self.links.files).map_err(refused("open iter/task_file"))?;
         self.read_iter(iter, |record| {
-            if let Record::Listener(_, listener) = &record {
-                listeners.push(listener.sock);
-            }
+            queues |= matches!(record, Record::Listener(..));
             report(record);
         })?;
-        let Some((walk, tell)) = self.links.queues.as_ref().filter(|_| !listeners.is_empty())
-        else {
+        let Some((walk, tell)) = self.links.queues.as_ref().filter(|_| queues) else {
             return Ok(());
         };
         let open = |link| Iter::new(link).map_err(refused("open iter/bpf_map_elem"));
         let (walk, tell) = (open(walk)?, open(tell)?);
         self.read_iter(walk, |_| {})?;
-        let mut queued = Vec::new();
-        self.read_iter(tell, |record| {
-            if let Record::Queued(_, sock) = &record {
-                queued.push(sock.sock);
-            }
-            report(record);
-        })?;
-        self.forget(&listeners, &queued);
+        self.read_iter(tell, report)?;
+        self.forget_queues();
         Ok(())
     }
 
     /// Empties the maps that the walk along the queues has filled.
-    fn forget(&self, listeners: &[SockPtr], queued: &[SockPtr]) {
+    fn forget_queues(&self) {
         let maps = &self.skeleton.maps;
-        for (map, socks) in [(&maps.listeners, listeners), (&maps.queued, queued)] {
-            for sock in socks {
-                // Two processes can hold one listener: it may be gone already.
-                let _ = map.delete(&sock.0.to_ne_bytes());
+        for map in [&maps.listeners, &maps.queued] {
+            for key in map.keys().collect::<Vec<_>>() {
+                // Nobody else deletes; and what stayed would be told again, and not be believed.
+                let _ = map.delete(&key);
             }
         }
     }

@@ -274,8 +274,6 @@ int BPF_PROG(on_set_state, struct sock *sk, int oldstate, int newstate)
 /*
  * Is this a socket that user space asked for? With CLOSE_WAIT goes what a RST
  * turns it into: CLOSE, on a connection whose peer had said goodbye before.
- *
- * Not a branch: the verifier follows both sides of one, in each step along a queue.
  */
 static __always_inline __u32 is_watched(struct sock_common *skc, bool known)
 {
@@ -347,7 +345,8 @@ struct queue_walk {
 };
 
 /*
- * One step along the queue; 1 at its end. Nobody holds the queue's lock: a connection
+ * One step along the queue; 1 at its end. As short as can be: it may be unrolled, and
+ * the verifier takes a thousand of them one by one. Nobody holds the queue's lock: a connection
  * accepted just now may have taken its request along, and what follows then is not
  * this queue. User space checks that what comes belongs to the listener.
  */
@@ -360,8 +359,7 @@ static long note_queued(__u32 index, struct queue_walk *walk)
 		return 1;
 	walk->next = BPF_CORE_READ(request, dl_next);
 	sk = (__u64)BPF_CORE_READ(request, sk);
-	if (is_watched((struct sock_common *)sk, false))
-		note(&queued, &sk, &walk->listener);
+	note(&queued, &sk, &walk->listener);
 	return 0;
 }
 
@@ -410,7 +408,7 @@ int scan_queued(struct bpf_iter__bpf_map_elem *ctx)
 	struct sock_record record = { .kind = RECORD_QUEUED };
 	__u64 *sk = ctx->key, *listener = ctx->value;
 
-	if (!sk || !listener)
+	if (!sk || !listener || !is_watched((struct sock_common *)*sk, false))
 		return 0;
 	record.listener = *listener;
 	read_sock((struct tcp_sock *)*sk, false, &record);
