@@ -11,7 +11,7 @@ AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
 MAX_SIZE   := 5000000
 DIST       := sockleak-$(VERSION)-$(TRIPLE)
 
-.PHONY: setup build run demo test check assets install static dist test-kernels clean
+.PHONY: setup build run demo test check assets install static dist test-kernels bench clean
 
 # What the build needs. `libelf` and `zlib` have no program to look for, so their headers stand in.
 setup:
@@ -41,6 +41,10 @@ test: setup
 check: setup
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --check --manifest-path benches/compare/Cargo.toml
+	cargo clippy --locked --all-targets --target-dir $(TARGET_DIR) \
+	    --manifest-path benches/compare/Cargo.toml -- -D warnings
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 
 # Man pages and shell completions, from the definition of the command line.
 assets: setup
@@ -81,6 +85,19 @@ dist: static assets
 
 test-kernels: static
 	SOCKLEAK=$(STATIC) tests/vm/kernels.sh
+
+# Side by side with what people use today, in network namespaces of its own: a quarter of an hour.
+# `make bench QUICK=1` takes three minutes, and leaves docs/performance.md as it is.
+bench: build
+	@tools/need.sh ss:iproute2 lsof:lsof /usr/sbin/tcpstates:libbpf-tools bpftrace:bpftrace \
+	    watch:procps
+	CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) cargo bench --locked --quiet --bench table -- \
+	    $(if $(QUICK),--measurement-time 2)
+	cargo build --release --locked --quiet --manifest-path benches/compare/Cargo.toml \
+	    --target-dir $(TARGET_DIR)
+	$(AS_ROOT) $(TARGET_DIR)/release/compare --sockleak $(SOCKLEAK) \
+	    --criterion $(TARGET_DIR)/criterion --json $(TARGET_DIR)/bench.json \
+	    $(if $(QUICK),--quick,--page docs/performance.md)
 
 clean:
 	cargo clean

@@ -205,7 +205,7 @@ impl Report {
     ) -> Self {
         let mut sockets = Vec::with_capacity(table.len());
         let mut queued: HashMap<SockPtr, usize> = HashMap::new();
-        for (sock, tracked) in table.socks() {
+        for (sock, tracked) in oldest_first(table, now.ktime) {
             let before = sockets.len();
             let rows = rows(table, sock, tracked, now.ktime);
             sockets.extend(rows.filter(|row| filter.matches(row)));
@@ -244,14 +244,21 @@ impl Report {
 }
 
 impl SocketRow {
-    /// For how long it has been stranded, in ns: an established connection, for as long as it
-    /// has been idle.
+    /// For how long it has been stranded, in ns.
     pub fn stranded(&self) -> u64 {
-        match self.state {
-            State::Established => self.idle.unwrap_or(0),
-            _ => self.age,
-        }
+        stranded(self.state, self.age, self.idle)
     }
+}
+
+/// For how long a socket has been stranded: an established connection, for as long as it is idle.
+fn stranded(state: State, age: u64, idle: Option<u64>) -> u64 {
+    if state == State::Established { idle.unwrap_or(0) } else { age }
+}
+
+/// How old a socket is at least, and how long it has been idle.
+fn age_and_idle(tracked: &Tracked, now: u64) -> (u64, Option<u64>) {
+    let idle = (tracked.last_data != 0).then(|| now.saturating_sub(tracked.last_data));
+    (now.saturating_sub(tracked.since.latest), idle)
 }
 
 /// The rows of a socket: one for each process that has it, or one for nobody.
@@ -261,6 +268,7 @@ fn rows<'a>(
     tracked: &'a Tracked,
     now: u64,
 ) -> impl Iterator<Item = SocketRow> + use<'a> {
+    let (age, idle) = age_and_idle(tracked, now);
     let nobody = SocketRow {
         sock,
         cookie: tracked.cookie,
@@ -271,11 +279,11 @@ fn rows<'a>(
         state: tracked.state,
         verdict: tracked.verdict(),
         unread_bytes: tracked.unread_bytes(),
-        age: now.saturating_sub(tracked.since.latest),
+        age,
         age_is: if tracked.since.is_exact() { AgeIs::Exact } else { AgeIs::AtLeast },
         age_at_most: (tracked.since.earliest != 0)
             .then(|| now.saturating_sub(tracked.since.earliest)),
-        idle: (tracked.last_data != 0).then(|| now.saturating_sub(tracked.last_data)),
+        idle,
         pid: None,
         comm: None,
         uid: None,
@@ -313,19 +321,28 @@ fn by_process(holders: &[Holder]) -> impl Iterator<Item = (Pid, SmallVec<[u32; 2
         .map(|same| (same[0].pid, same.iter().map(|holder| holder.fd).collect()))
 }
 
+/// The sockets of the table, the oldest first; sorted before they become rows, which are larger.
+fn oldest_first(table: &Table, now: u64) -> impl Iterator<Item = (SockPtr, &Tracked)> {
+    let key = |(sock, tracked): (SockPtr, _)| {
+        let (age, idle) = age_and_idle(tracked, now);
+        (Reverse(stranded(tracked.state, age, idle)), sock, tracked)
+    };
+    let mut socks: Vec<_> = table.socks().map(key).collect();
+    socks.sort_unstable_by_key(|&(age, sock, _)| (age, sock));
+    socks.into_iter().map(|(_, sock, tracked)| (sock, tracked))
+}
+
+/// Sorts rows that are sorted by age already: among equals, the oldest stays first.
 fn sort_rows(rows: &mut [SocketRow], sort: SortKey) {
-    // The address of the socket and the PID make every order a total one.
-    let id = |row: &SocketRow| (row.sock, row.pid);
     match sort {
-        // By far the most used; rows are large, and the keys are not.
-        SortKey::Age => rows.sort_by_cached_key(|row| (Reverse(row.stranded()), id(row))),
-        SortKey::Pid => rows.sort_unstable_by_key(|row| (row.pid.is_none(), row.pid, id(row))),
-        SortKey::Comm => rows.sort_unstable_by(|a, b| (&a.comm, id(a)).cmp(&(&b.comm, id(b)))),
-        SortKey::Local => rows.sort_unstable_by_key(|row| (row.local, id(row))),
-        SortKey::Remote => rows.sort_unstable_by_key(|row| (row.remote, id(row))),
-        SortKey::State => rows.sort_unstable_by_key(|row| (row.state, id(row))),
-        SortKey::Verdict => rows.sort_unstable_by_key(|row| (row.verdict, id(row))),
-        SortKey::Unread => rows.sort_unstable_by_key(|row| (Reverse(row.unread_bytes), id(row))),
+        SortKey::Age => {}
+        SortKey::Pid => rows.sort_by_key(|row| (row.pid.is_none(), row.pid)),
+        SortKey::Comm => rows.sort_by(|a, b| a.comm.cmp(&b.comm)),
+        SortKey::Local => rows.sort_by_key(|row| row.local),
+        SortKey::Remote => rows.sort_by_key(|row| row.remote),
+        SortKey::State => rows.sort_by_key(|row| row.state),
+        SortKey::Verdict => rows.sort_by_key(|row| row.verdict),
+        SortKey::Unread => rows.sort_by_key(|row| Reverse(row.unread_bytes)),
     }
 }
 

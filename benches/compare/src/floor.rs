@@ -1,0 +1,124 @@
+//! The least that any BPF tool must spend, and what the kernel's own statistics say of programs.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::thread;
+
+use anyhow::{Context, Result};
+use libbpf_rs::Iter;
+use libbpf_rs::query::ProgInfoIter;
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+
+use crate::role::say;
+
+// What the generator writes answers to its own rules.
+#[allow(clippy::all, missing_docs, unreachable_pub, unsafe_code, warnings)]
+mod skeleton {
+    include!(concat!(env!("OUT_DIR"), "/floor.skel.rs"));
+}
+
+const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// Counts the sockets in CLOSE_WAIT that descriptors refer to.
+pub(crate) fn count() -> Result<()> {
+    let mut object = MaybeUninit::uninit();
+    let mut open = skeleton::FloorSkelBuilder::default().open(&mut object)?;
+    open.progs.do_nothing.set_autoload(false);
+    let loaded = open.load()?;
+    let link = loaded.progs.count_files.attach()?;
+    io::copy(&mut Iter::new(&link)?, &mut io::sink())?;
+    let bss = loaded.maps.bss_data.as_deref();
+    say(&bss.context("no .bss")?.counted)
+}
+
+/// Attaches a program that does nothing, says so, and waits for a signal.
+pub(crate) fn nothing() -> Result<()> {
+    let mut object = MaybeUninit::uninit();
+    let mut open = skeleton::FloorSkelBuilder::default().open(&mut object)?;
+    open.progs.count_files.set_autoload(false);
+    let loaded = open.load()?;
+    let _link = loaded.progs.do_nothing.attach()?;
+    // As a tool under measurement it has no stdin to wait for.
+    set_pdeathsig(Signal::SIGKILL)?;
+    say(&())?;
+    loop {
+        thread::park();
+    }
+}
+
+/// The BPF programs that a process has descriptors for, without iterators.
+pub(crate) fn program_ids(pid: i32) -> BTreeSet<u32> {
+    let mut ids = BTreeSet::new();
+    let mut iterators = BTreeSet::new();
+    let infos = fs::read_dir(format!("/proc/{pid}/fdinfo"));
+    for info in infos.into_iter().flatten().flatten() {
+        let mut text = String::new();
+        // A descriptor may be closed at any moment.
+        let read = fs::File::open(info.path()).and_then(|mut file| file.read_to_string(&mut text));
+        if read.is_err() {
+            continue;
+        }
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim_start_matches(':').trim().to_owned())
+        };
+        let Some(id) = field("prog_id").and_then(|id| id.parse().ok()) else {
+            continue;
+        };
+        if field("link_type").as_deref() == Some("iter") {
+            iterators.insert(id);
+        }
+        ids.insert(id);
+    }
+    ids.retain(|id| !iterators.contains(id));
+    ids
+}
+
+/// How often programs have run, and for how long.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RunStats {
+    runs: u64,
+    nanoseconds: u64,
+}
+
+impl RunStats {
+    /// So far, for these programs together.
+    pub(crate) fn of(ids: &BTreeSet<u32>) -> Self {
+        ProgInfoIter::default()
+            .filter(|info| ids.contains(&info.id))
+            .fold(Self::default(), |sum, info| Self {
+                runs: sum.runs + info.run_cnt,
+                nanoseconds: sum.nanoseconds + info.run_time_ns,
+            })
+    }
+
+    /// The mean of one run since `earlier`.
+    pub(crate) fn mean_since(self, earlier: Self) -> Option<f64> {
+        let runs = self.runs - earlier.runs;
+        (runs > 0).then(|| (self.nanoseconds - earlier.nanoseconds) as f64 / runs as f64)
+    }
+}
+
+/// While this lives, the kernel keeps statistics on BPF programs.
+pub(crate) struct Statistics {
+    before: String,
+}
+
+impl Statistics {
+    pub(crate) fn enable() -> Result<Self> {
+        let before = fs::read_to_string(STATS)?;
+        fs::write(STATS, "1")?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Statistics {
+    fn drop(&mut self) {
+        // They cost little, and nothing is left to be tried.
+        let _ = fs::write(STATS, self.before.trim());
+    }
+}

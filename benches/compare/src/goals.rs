@@ -1,0 +1,162 @@
+//! What was to be reached, compared with what was.
+
+use serde::Serialize;
+
+use crate::list::{COUNTING, SOCKLEAK, SS, SS_OWNERS};
+use crate::live::{TCPSTATES, WATCH};
+use crate::results::{ChurnRow, ListRow, LoadRow, Results};
+use crate::start;
+
+/// One figure.
+#[derive(Debug, Serialize)]
+pub(crate) struct Goal {
+    pub(crate) what: String,
+    pub(crate) reach: String,
+    pub(crate) measured: String,
+    pub(crate) met: bool,
+}
+
+/// Every goal whose part was measured.
+pub(crate) fn compare(results: &Results) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    list(&results.list, &mut goals);
+    churn(&results.churn, &mut goals);
+    for row in &results.table {
+        if row.unit == "bytes" {
+            goals.push(at_most(
+                "table, memory of a socket",
+                row.per_socket,
+                200.0,
+                "bytes",
+            ));
+        }
+    }
+    load(&results.load, &mut goals);
+    for row in results.start.iter().filter(|row| row.what == start::WATCH) {
+        goals.push(at_most(
+            "first report after exec",
+            row.ms.median,
+            150.0,
+            "ms",
+        ));
+    }
+    goals
+}
+
+fn at_most(what: &str, measured: f64, most: f64, unit: &str) -> Goal {
+    Goal {
+        what: what.to_owned(),
+        reach: format!("at most {} {unit}", short(most)),
+        measured: format!("{measured:.1} {unit}"),
+        met: measured <= most,
+    }
+}
+
+fn at_least(what: &str, measured: f64, least: f64, unit: &str) -> Goal {
+    Goal {
+        what: what.to_owned(),
+        reach: format!("at least {} {unit}", short(least)),
+        measured: format!("{measured:.1} {unit}"),
+        met: measured >= least,
+    }
+}
+
+/// Without digits that say nothing.
+fn short(value: f64) -> String {
+    let text = format!("{value:.1}");
+    text.trim_end_matches(".0").to_owned()
+}
+
+fn list(rows: &[ListRow], goals: &mut Vec<Goal>) {
+    let largest = rows.iter().map(|row| row.sockets).max().unwrap_or(0);
+    // The worst over all numbers of processes.
+    let worst = |tool: &str, pick: fn(f64, f64) -> f64| {
+        rows.iter()
+            .filter(|row| row.sockets == largest && row.tool == tool)
+            .filter_map(|row| row.times_sockleak)
+            .reduce(pick)
+    };
+    if let Some(times) = worst(SS_OWNERS, f64::min) {
+        let what = format!("list at {largest}, against `{SS_OWNERS}`");
+        goals.push(at_least(&what, times, 40.0, "times faster"));
+    }
+    if let Some(times) = worst(SS, f64::min) {
+        let what = format!("list at {largest}, against `{SS}` (no owners)");
+        goals.push(at_least(&what, times, 1.0, "times faster"));
+    }
+    if let Some(times) = worst(COUNTING, f64::min) {
+        let what = format!("list at {largest}, against {COUNTING}");
+        goals.push(at_most(&what, 1.0 / times, 2.0, "times its time"));
+    }
+    if let Some(growth) = growth(rows) {
+        let what = "list, time for each further socket: 10 k to 100 k against 1 k to 10 k";
+        goals.push(at_most(what, growth, 1.5, "times (linear is 1)"));
+    }
+    let judged = rows.iter().filter(|row| row.tool.starts_with(SOCKLEAK));
+    let errors = judged
+        .filter_map(|row| row.verdict)
+        .map(|v| v.wrong_owners + v.without_owner + v.planted - v.found)
+        .sum::<usize>();
+    if !rows.is_empty() {
+        goals.push(at_most(
+            "list, rows missing or with a wrong owner",
+            errors as f64,
+            0.0,
+            "rows",
+        ));
+    }
+}
+
+/// How much the price of a further socket grows, with as few processes as possible.
+fn growth(rows: &[ListRow]) -> Option<f64> {
+    let milliseconds = |sockets: usize| {
+        let fewest = rows
+            .iter()
+            .filter(|row| row.sockets == sockets && row.tool == SOCKLEAK)
+            .min_by_key(|row| row.processes)?;
+        Some(fewest.wall_ms.as_ref()?.median)
+    };
+    let (few, some, many) = (
+        milliseconds(1_000)?,
+        milliseconds(10_000)?,
+        milliseconds(100_000)?,
+    );
+    Some((many - some) / 90.0 / ((some - few) / 9.0))
+}
+
+fn churn(rows: &[ChurnRow], goals: &mut Vec<Goal>) {
+    let find = |tool: &str| rows.iter().find(|row| row.tool == tool);
+    let Some(sockleak) = find(WATCH) else { return };
+    if let Some(lost) = &sockleak.throughput_lost_percent {
+        goals.push(at_most("churn, throughput lost", lost.median, 4.0, "%"));
+    }
+    if let Some(lost) = sockleak.events_lost {
+        goals.push(at_most("churn, events lost", lost as f64, 0.0, "events"));
+    }
+    let net = |row: &ChurnRow| row.net_ns_per_transition;
+    if let Some((ours, theirs)) = net(sockleak).zip(find(TCPSTATES).and_then(net)) {
+        let what = "churn, time of a transition, against tcpstates";
+        goals.push(at_least(what, theirs / ours.max(1.0), 20.0, "times less"));
+    }
+}
+
+fn load(rows: &[LoadRow], goals: &mut Vec<Goal>) {
+    for row in rows {
+        let what = |what: &str| format!("`{}` at {} leaks, {what}", row.command, row.leaked);
+        if row.leaked == 0 {
+            let mib = row.resident_kib as f64 / 1024.0;
+            goals.push(at_most(
+                &what("resident"),
+                mib,
+                10e6 / f64::from(1 << 20),
+                "MiB",
+            ));
+            goals.push(at_most(&what("CPU"), row.cpu_percent, 0.1, "% of a core"));
+            continue;
+        }
+        if let Some(refresh) = &row.refresh_ms {
+            goals.push(at_most(&what("a refresh"), refresh.median, 100.0, "ms"));
+        }
+        goals.push(at_most(&what("CPU"), row.cpu_percent, 15.0, "% of a core"));
+    }
+}

@@ -1,0 +1,217 @@
+//! Tools that stay: beside churn, beside churn and standing leaks, and alone.
+
+mod load;
+mod standing;
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::Options;
+use crate::churn::{Churn, Window};
+use crate::floor::{RunStats, Statistics, program_ids};
+use crate::parse;
+use crate::results::ChurnRow;
+use crate::summary::Summary;
+use crate::tool::Tool;
+
+pub(crate) use load::load;
+pub(crate) use standing::standing;
+
+pub(crate) const WATCH: &str = "sockleak watch --json";
+pub(crate) const TCPSTATES: &str = "tcpstates";
+/// Nothing is run in its turn: what it "loses" is the error of the method.
+const NO_TOOL: &str = "no tool";
+/// Runs only for the kernel's statistics.
+const NOTHING: &str = "an empty program";
+
+/// The blog post's idea on the tracepoint, which, unlike the function that the post probes, has
+/// a stable interface: socket and thread ID of what enters CLOSE_WAIT, until it leaves.
+const SCRIPT: &str = "
+tracepoint:sock:inet_sock_set_state
+{
+  if (args->newstate == 8) { @close_wait[args->skaddr] = tid; }
+  if (args->oldstate == 8) { delete(@close_wait[args->skaddr]); }
+}
+interval:s:1 { print(@close_wait); }
+";
+
+/// A tool that follows transitions.
+struct Follower {
+    name: &'static str,
+    /// Empty: none.
+    command: Vec<String>,
+}
+
+#[derive(Default)]
+struct Readings {
+    refused: Option<String>,
+    rate: Vec<f64>,
+    lost: Vec<f64>,
+    added: Vec<f64>,
+    cpu: Vec<f64>,
+    nanoseconds: Vec<f64>,
+    events_lost: Option<u64>,
+}
+
+fn followers(options: &Options) -> Result<Vec<Follower>> {
+    let sockleak = options.sockleak.to_string_lossy();
+    let this = env::current_exe()?;
+    let follower = |name, command: &[&str]| Follower {
+        name,
+        command: command.iter().map(ToString::to_string).collect(),
+    };
+    Ok(vec![
+        follower(NO_TOOL, &[]),
+        follower(WATCH, &[&sockleak, "watch", "--json"]),
+        follower("sockleak events (every state)", &[&sockleak, "events"]),
+        follower(TCPSTATES, &[TCPSTATES]),
+        follower(
+            "the blog post's script (bpftrace)",
+            &["bpftrace", "-e", SCRIPT],
+        ),
+        follower(NOTHING, &[&this.to_string_lossy(), "nothing"]),
+    ])
+}
+
+/// What each tool costs the connections that come and go at full speed.
+pub(crate) fn churn(options: &Options) -> Result<Vec<ChurnRow>> {
+    eprintln!("churn");
+    let (rounds, window, statistics) = match options.quick {
+        true => (3, Duration::from_secs(1), 1),
+        false => (9, Duration::from_secs(2), 3),
+    };
+    let followers = followers(options)?;
+    let mut readings: Vec<Readings> = followers.iter().map(|_| Readings::default()).collect();
+    let mut churn = Churn::start()?;
+    let quiet = |churn: &mut Churn| -> Result<Window> {
+        // What the last tool has left behind settles.
+        thread::sleep(Duration::from_millis(300));
+        churn.pass(window)
+    };
+
+    let mut before = quiet(&mut churn)?;
+    for _ in 0..rounds {
+        for (follower, readings) in followers.iter().zip(&mut readings) {
+            if readings.refused.is_some() || follower.name == NOTHING {
+                continue;
+            }
+            let during = beside(follower, &mut churn, window, readings)?;
+            let after = quiet(&mut churn)?;
+            if let Some((during, tool_cpu)) = during {
+                readings.compare(&before, &during, &after, tool_cpu);
+            }
+            before = after;
+        }
+    }
+    for _ in 0..statistics {
+        for (follower, readings) in followers.iter().zip(&mut readings) {
+            if readings.refused.is_none() && !follower.command.is_empty() {
+                kernel_statistics(follower, window, readings)?;
+            }
+        }
+    }
+    Ok(rows(&followers, readings))
+}
+
+/// A window beside a running tool, and the CPU seconds that the tool used in it.
+fn beside(
+    follower: &Follower,
+    churn: &mut Churn,
+    window: Duration,
+    readings: &mut Readings,
+) -> Result<Option<(Window, f64)>> {
+    if follower.command.is_empty() {
+        return Ok(Some((churn.pass(window)?, 0.0)));
+    }
+    let Some(tool) = started(follower, Path::new("/dev/null"), readings)? else {
+        return Ok(None);
+    };
+    let (during, cpu) = churn.window(|| {
+        let before = tool.cpu_seconds()?;
+        thread::sleep(window);
+        Ok(tool.cpu_seconds()? - before)
+    })?;
+    tool.stop()?;
+    Ok(Some((during, cpu)))
+}
+
+/// How long the tool's programs run for each transition, and what the tool says it has lost.
+fn kernel_statistics(follower: &Follower, window: Duration, readings: &mut Readings) -> Result<()> {
+    let _statistics = Statistics::enable()?;
+    let out: PathBuf = env::temp_dir().join(format!("compare.{}.out", std::process::id()));
+    let Some(tool) = started(follower, &out, readings)? else {
+        return Ok(());
+    };
+    let ids: BTreeSet<u32> = program_ids(tool.pid());
+    let before = RunStats::of(&ids);
+    thread::sleep(window);
+    readings
+        .nanoseconds
+        .extend(RunStats::of(&ids).mean_since(before));
+    let err = tool.err().to_owned();
+    tool.stop()?;
+    let lost = parse::lost(
+        &String::from_utf8_lossy(&fs::read(&out)?),
+        &fs::read_to_string(err)?,
+    );
+    *readings.events_lost.get_or_insert(0) += lost;
+    Ok(fs::remove_file(out)?)
+}
+
+fn started(follower: &Follower, out: &Path, readings: &mut Readings) -> Result<Option<Tool>> {
+    let refusal = match Tool::start(&follower.command, out)? {
+        Err(error) => error,
+        Ok(tool) => match tool.settle()? {
+            Ok(()) => return Ok(Some(tool)),
+            Err(error) => error,
+        },
+    };
+    readings.refused = Some(refusal);
+    Ok(None)
+}
+
+impl Readings {
+    fn compare(&mut self, before: &Window, during: &Window, after: &Window, tool_cpu: f64) {
+        let idle_rate = (before.rate() + after.rate()) / 2.0;
+        let per_connection =
+            |window: &Window, extra: f64| (window.cpu_seconds + extra) / window.connections as f64;
+        let idle_cpu = (per_connection(before, 0.0) + per_connection(after, 0.0)) / 2.0;
+        let percent = |part: f64| part * 100.0;
+        self.rate.push(during.rate());
+        self.lost.push(percent(1.0 - during.rate() / idle_rate));
+        self.added
+            .push(percent(per_connection(during, tool_cpu) / idle_cpu - 1.0));
+        self.cpu.push(percent(tool_cpu / during.seconds));
+    }
+}
+
+fn rows(followers: &[Follower], readings: Vec<Readings>) -> Vec<ChurnRow> {
+    let mut rows: Vec<ChurnRow> = followers
+        .iter()
+        .zip(readings)
+        .map(|(follower, readings)| ChurnRow {
+            tool: follower.name.to_owned(),
+            refused: readings.refused,
+            connections_per_second: Summary::of(readings.rate),
+            throughput_lost_percent: Summary::of(readings.lost),
+            cpu_added_percent: Summary::of(readings.added),
+            tool_cpu_percent: Summary::of(readings.cpu),
+            ns_per_transition: Summary::of(readings.nanoseconds),
+            net_ns_per_transition: None,
+            events_lost: readings.events_lost,
+        })
+        .collect();
+    let nanoseconds = |row: &ChurnRow| row.ns_per_transition.as_ref().map(|ns| ns.median);
+    let empty = rows.iter().find(|row| row.tool == NOTHING);
+    let empty = empty.and_then(nanoseconds);
+    for row in &mut rows {
+        row.net_ns_per_transition = nanoseconds(row).zip(empty).map(|(ns, empty)| ns - empty);
+    }
+    rows
+}

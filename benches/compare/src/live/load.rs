@@ -1,0 +1,142 @@
+//! `sockleak watch` alone: idle, and with very many standing leaks.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::Options;
+use crate::results::LoadRow;
+use crate::scene::Scene;
+use crate::summary::Summary;
+use crate::tool::Tool;
+
+const LEAKED: usize = 100_000;
+/// After the first report, which is paid for once.
+const WARM_UP: Duration = Duration::from_secs(3);
+
+pub(crate) fn load(scene: &Scene, options: &Options) -> Result<Vec<LoadRow>> {
+    let time = Duration::from_secs(if options.quick { 8 } else { 30 });
+    eprintln!("load: idle");
+    let mut rows = vec![watch("watch --json", 0, time, options)?];
+    let _crowd = scene.crowd()?;
+    let leaks = scene.leak(LEAKED, 1)?;
+    eprintln!("load: {LEAKED} sockets in {} processes", leaks.processes);
+    rows.push(watch("watch", LEAKED, time, options)?);
+    rows.push(watch("watch --json", LEAKED, time, options)?);
+    Ok(rows)
+}
+
+fn watch(args: &str, leaked: usize, time: Duration, options: &Options) -> Result<LoadRow> {
+    let sockleak = options.sockleak.to_string_lossy().into_owned();
+    let command: Vec<String> = [sockleak]
+        .into_iter()
+        .chain(args.split(' ').map(str::to_owned))
+        .collect();
+    let frames = Frames::open()?;
+    let tool = match Tool::start(&command, frames.path())? {
+        Ok(tool) => tool,
+        Err(error) => anyhow::bail!("{}: {error}", command.join(" ")),
+    };
+    thread::sleep(WARM_UP);
+    let before = tool.cpu_seconds()?;
+    let mut refreshes = Vec::new();
+    let mut last = (frames.count(), before);
+    // Ten looks within each interval see every refresh by itself.
+    let steps = 10 * time.as_secs();
+    for _ in 0..steps {
+        thread::sleep(Duration::from_millis(100));
+        let count = frames.count();
+        if count > last.0 {
+            let cpu = tool.cpu_seconds()?;
+            refreshes.push((cpu - last.1) * 1e3 / (count - last.0) as f64);
+            last = (count, cpu);
+        }
+    }
+    let cpu = tool.cpu_seconds()? - before;
+    let resident_kib = tool.resident_kib()?;
+    tool.stop()?;
+    Ok(LoadRow {
+        leaked,
+        command: format!("sockleak {args}"),
+        cpu_percent: cpu / (steps as f64 / 10.0) * 100.0,
+        refresh_ms: Summary::of(refreshes),
+        resident_kib,
+    })
+}
+
+/// What a tool prints again and again, through a named pipe: the last of it, and how often.
+pub(super) struct Frames {
+    path: PathBuf,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    count: u64,
+    last: String,
+}
+
+impl Frames {
+    pub(super) fn open() -> Result<Self> {
+        let path = env::temp_dir().join(format!("compare.{}.fifo", std::process::id()));
+        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        thread::spawn({
+            let (path, seen) = (path.clone(), Arc::clone(&seen));
+            move || read(&path, &seen)
+        });
+        Ok(Self { path, seen })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many were begun (text) or are complete (JSON).
+    fn count(&self) -> u64 {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .count
+    }
+
+    /// The last line of JSON.
+    pub(super) fn last(&self) -> String {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.last.clone()
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        // It lies in the folder for temporary files.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Until the writer has gone. Opening waits for one.
+fn read(path: &Path, seen: &Mutex<Seen>) -> Option<()> {
+    let mut pipe = BufReader::with_capacity(1 << 20, File::open(path).ok()?);
+    let mut line = String::new();
+    while pipe.read_line(&mut line).ok()? > 0 {
+        let is_json = line.starts_with('{');
+        // In text, every report begins with the columns' names.
+        if is_json || line.trim_start().starts_with("AGE ") {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.count += 1;
+            if is_json {
+                std::mem::swap(&mut seen.last, &mut line);
+            }
+        }
+        line.clear();
+    }
+    Some(())
+}

@@ -1,0 +1,121 @@
+//! Where everything happens: a network namespace of our own, with loopback and nothing else.
+
+use std::cell::Cell;
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::geteuid;
+
+use crate::plant::Planted;
+use crate::role::Role;
+use crate::truth::Truth;
+
+/// What a process keeps free of its descriptor limit, for itself.
+const SPARE: u64 = 100;
+/// Descriptors that have nothing to do with sockets.
+const CROWD: usize = 100_000;
+
+/// The namespace, which this process and all its children live in.
+pub(crate) struct Scene {
+    holders: Cell<u16>,
+    /// How many descriptors a process may have.
+    limit: usize,
+}
+
+/// Leaked sockets, held until this is dropped.
+pub(crate) struct Leaks {
+    _holders: Vec<Role>,
+    pub(crate) truth: Truth,
+    pub(crate) processes: usize,
+}
+
+impl Scene {
+    /// Moves this process into a namespace of its own.
+    pub(crate) fn enter() -> Result<Self> {
+        if !geteuid().is_root() {
+            bail!("the benchmark loads BPF programs and makes a network namespace: run it as root");
+        }
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+        let up = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
+        if !up.context("cannot run ip (iproute2)")?.success() {
+            bail!("cannot bring up loopback");
+        }
+        fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "2")?;
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")?;
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        Ok(Self {
+            holders: Cell::new(1),
+            limit: usize::try_from(hard.saturating_sub(SPARE).min(50_000))?,
+        })
+    }
+
+    /// Leaks so many sockets, in so many processes or as many as their limits demand.
+    pub(crate) fn leak(&self, sockets: usize, processes: usize) -> Result<Leaks> {
+        // Peers that have left are soon forgotten, but not at once: an ACK that meets nobody would
+        // bring a reset.
+        fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "1000000")?;
+        let processes = processes.max(sockets.div_ceil(self.limit));
+        let mut holders = Vec::new();
+        for index in 0..processes {
+            let share = sockets / processes + usize::from(index < sockets % processes);
+            let holder = self.holders.replace(self.holders.get().wrapping_add(1));
+            let args = [
+                "plant",
+                "--holder",
+                &holder.to_string(),
+                "--sockets",
+                &share.to_string(),
+            ];
+            holders.push(Role::start(&args.map(str::to_owned))?);
+        }
+        let mut truth = Truth::default();
+        for holder in &mut holders {
+            truth.add(&holder.hear::<Planted>().context("cannot leak sockets")?);
+        }
+        wait_for_silence()?;
+        if truth.len() != sockets {
+            bail!("{} of {sockets} sockets were leaked", truth.len());
+        }
+        Ok(Leaks {
+            _holders: holders,
+            truth,
+            processes,
+        })
+    }
+
+    /// Opens the other descriptors, until the return value is dropped.
+    pub(crate) fn crowd(&self) -> Result<Vec<Role>> {
+        let mut crowd = Vec::new();
+        let mut left = CROWD;
+        while left > 0 {
+            let share = left.min(self.limit);
+            let args = ["crowd", "--descriptors", &share.to_string()].map(str::to_owned);
+            let mut role = Role::start(&args)?;
+            role.hear::<usize>().context("cannot open descriptors")?;
+            crowd.push(role);
+            left -= share;
+        }
+        Ok(crowd)
+    }
+}
+
+/// Waits until the kernel has forgotten every peer, so that nothing changes any more.
+fn wait_for_silence() -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
+        // `TCP: inuse 7 orphan 0 tw 0 alloc 9 mem 1`
+        let text = fs::read_to_string("/proc/net/sockstat")?;
+        if text.contains(" tw 0 ") {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    bail!("peers that have left are still there after a minute")
+}

@@ -1,0 +1,47 @@
+//! Many readings of one quantity, in one line.
+
+use serde::Serialize;
+
+/// Readings, summed up. What is compared is the median: a busy moment must not decide.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    /// All of them, in the order they were taken.
+    pub(crate) readings: Vec<f64>,
+}
+
+impl Summary {
+    /// `None` where there are no readings.
+    pub(crate) fn of(readings: Vec<f64>) -> Option<Self> {
+        let mut sorted = readings.clone();
+        sorted.sort_by(f64::total_cmp);
+        let (&min, &max) = (sorted.first()?, sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = match sorted.len() % 2 {
+            0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
+            _ => sorted[middle],
+        };
+        Some(Self {
+            median,
+            min,
+            max,
+            readings,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between() {
+        let median = |readings: &[f64]| Summary::of(readings.to_vec()).map(|s| s.median);
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0]), Some(3.0));
+        assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 9.0]), Some(3.0));
+    }
+}

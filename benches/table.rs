@@ -1,0 +1,246 @@
+//! The pure part alone, with synthetic events: decode, table, report, views; by the socket.
+//!
+//! What the table takes of memory is read once, before anything else has used any, and is noted
+//! beside Criterion's own results.
+
+#![allow(missing_docs, reason = "criterion_group! makes public functions")]
+
+use std::env;
+use std::fs;
+use std::hint::black_box;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
+use sockleak::age::Tick;
+use sockleak::conn::{Conn, Endpoint, SockPtr};
+use sockleak::event::{
+    Actor, Holder, Process, Record, Sock, SockFlags, Stamps, Transition, decode,
+};
+use sockleak::filter::Filter;
+use sockleak::report::{Health, Moment, Report, SortKey};
+use sockleak::state::{State, StateSet};
+use sockleak::table::{Covered, Table};
+use sockleak::view::json;
+use sockleak::view::text::{self, Style};
+
+const SOCKETS: u32 = 1_000_000;
+const PROCESSES: u32 = 10;
+const NOW: u64 = 3_600_000_000_000;
+
+fn conn(index: u32) -> Conn {
+    let v4 = |low: [u8; 4]| {
+        let mut addr = [0; 16];
+        addr[10..12].fill(0xff);
+        addr[12..].copy_from_slice(&low);
+        addr
+    };
+    let [_, a, b, c] = index.to_be_bytes();
+    Conn {
+        local: Endpoint::new(v4([10, 0, 0, 1]), 443),
+        remote: Endpoint::new(v4([10, 1 + a, b, c]), 40_000),
+        netns: 4_026_531_840,
+    }
+}
+
+/// Addresses are spread as the kernel's are: by the size of a socket.
+fn pointer(index: u32) -> SockPtr {
+    SockPtr(0xffff_8881_0000_0000 + u64::from(index) * 2_496)
+}
+
+/// `SOCK_HAS_SOCKET`, `SOCK_HAS_FILE`, `SOCK_PEER_CLOSED` and `SOCK_CONNECTED` of `sockleak.h`.
+const FLAGS: SockFlags = SockFlags(0b1111);
+
+fn held(index: u32) -> Record {
+    let holder = Holder { pid: 1_000 + index % PROCESSES, fd: 5 + index / PROCESSES };
+    let sock = Sock {
+        sock: pointer(index),
+        conn: conn(index),
+        cookie: None,
+        state: State::CloseWait,
+        flags: FLAGS,
+        unread: index % 3,
+        err: 0,
+        stamps: Stamps {
+            ktime: NOW,
+            jiffies: 900_000,
+            mstamp: 1_000_000 + u64::from(index),
+            rcv_tstamp: 250_000,
+            lrcvtime: 250_000,
+            lsndtime: 250_000,
+        },
+    };
+    Record::Held(holder, sock)
+}
+
+fn process(pid: u32) -> Record {
+    let process =
+        Process { comm: "leaker".into(), uid: 0, open_fds: SOCKETS / PROCESSES, fd_limit: 1 << 20 };
+    Record::Process(1_000 + pid, process)
+}
+
+fn transition(index: u32, old: State, new: State, ktime: u64) -> Transition {
+    Transition {
+        ktime,
+        sock: pointer(index),
+        conn: conn(index),
+        cookie: None,
+        old,
+        new,
+        flags: FLAGS,
+        err: 0,
+        actor: (old == State::CloseWait).then(|| Actor {
+            pid: Some(1_000),
+            comm: "leaker".to_owned(),
+            exiting: false,
+        }),
+    }
+}
+
+fn empty() -> Table {
+    let tick = Tick { ns: 4_000_000 };
+    Table::new(StateSet::CLOSE_WAIT, tick, SOCKETS as usize)
+}
+
+/// As a scan does it.
+fn scan(table: &mut Table) {
+    table.begin_scan(NOW);
+    for index in 0..SOCKETS {
+        table.absorb(held(index));
+    }
+    for pid in 0..PROCESSES {
+        table.absorb(process(pid));
+    }
+    table.end_scan(&Covered::All);
+}
+
+/// As events do it.
+fn enter(table: &mut Table) {
+    for index in 0..SOCKETS {
+        table.apply(transition(index, State::Established, State::CloseWait, 1));
+    }
+}
+
+fn report(table: &Table) -> Report {
+    let now = Moment { ktime: NOW + 1_000_000_000, time: SystemTime::UNIX_EPOCH };
+    Report::build(table, &Filter::default(), SortKey::Age, now, Health::default())
+}
+
+fn full() -> Table {
+    let mut table = empty();
+    scan(&mut table);
+    table
+}
+
+fn tables(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("table");
+    group.sample_size(10).throughput(Throughput::Elements(SOCKETS.into()));
+    // What is made within an iteration is dropped outside its time.
+    group.bench_function("insert by events", |bencher| {
+        bencher.iter_batched(
+            empty,
+            |mut table| {
+                enter(&mut table);
+                table
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("insert by a scan", |bencher| {
+        bencher.iter_batched(
+            empty,
+            |mut table| {
+                scan(&mut table);
+                table
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    let mut known = full();
+    group.bench_function("scan again", |bencher| bencher.iter(|| scan(&mut known)));
+    drop(known);
+    group.bench_function("remove by events", |bencher| {
+        let leave = |mut table: Table| {
+            for index in 0..SOCKETS {
+                let ktime = NOW + 1_000_000_000;
+                table.apply(transition(index, State::CloseWait, State::LastAck, ktime));
+            }
+            assert!(table.is_empty());
+            table
+        };
+        bencher.iter_batched(full, leave, BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
+fn views(criterion: &mut Criterion) {
+    let table = full();
+    let mut group = criterion.benchmark_group("views");
+    group.sample_size(10).throughput(Throughput::Elements(SOCKETS.into()));
+    group.bench_function("report", |bencher| bencher.iter_with_large_drop(|| report(&table)));
+    let report = report(&table);
+    assert_eq!(report.sockets.len(), SOCKETS as usize);
+    group.bench_function("JSON", |bencher| {
+        bencher.iter(|| json::render(&report, &mut io::sink()));
+    });
+    group.bench_function("text", |bencher| {
+        bencher.iter(|| text::render(&report, Style::default(), &mut io::sink()));
+    });
+    group.finish();
+}
+
+/// A record of each kind that comes by the thousand. Where every byte but the kind is a valid
+/// state, the states are valid, wherever they are.
+fn decoding(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode");
+    group.throughput(Throughput::Elements(1));
+    for (name, kind) in [("transition", 1_u32), ("held socket", 3)] {
+        let mut bytes = [State::CloseWait as u8; 128];
+        bytes[..4].copy_from_slice(&kind.to_ne_bytes());
+        assert!(decode(&bytes).is_ok(), "{name}");
+        group.bench_with_input(BenchmarkId::from_parameter(name), &bytes, |bencher, bytes| {
+            bencher.iter(|| decode(black_box(bytes)));
+        });
+    }
+    group.finish();
+}
+
+/// What this process has resident, in bytes.
+fn resident() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let kib = |line: &str| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok();
+    let kib: Option<u64> = status.lines().find_map(kib);
+    kib.map(|kib| kib << 10).ok_or_else(|| io::Error::other("no VmRSS in /proc/self/status"))
+}
+
+fn note_memory() -> io::Result<()> {
+    let before = resident()?;
+    let table = full();
+    let bytes = resident()? - before;
+    black_box(&table);
+    let per_socket = bytes as f64 / f64::from(SOCKETS);
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let folder = Path::new(&target).join("criterion");
+    fs::create_dir_all(&folder)?;
+    let note = format!("{{\"sockets\":{SOCKETS},\"bytes_per_socket\":{per_socket:.1}}}\n");
+    // Where `make bench` looks for it.
+    fs::write(folder.join("table-memory.json"), note)
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .without_plots()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(5))
+        .configure_from_args();
+    targets = decoding, tables, views
+}
+
+fn main() -> io::Result<()> {
+    note_memory()?;
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+    Ok(())
+}
