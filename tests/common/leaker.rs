@@ -286,6 +286,14 @@ impl Leaker {
         self.ask(&format!("churn {count} {milliseconds}"))
     }
 
+    /// Why an order cannot be carried out here, if it cannot.
+    pub(crate) fn refusal(&mut self, order: &str) -> Option<String> {
+        writeln!(self.process.stdin(), "{order}").unwrap();
+        let line = self.process.line(DEADLINE).expect("an answer");
+        let answer: Value = serde_json::from_slice(&line).unwrap();
+        answer.get("error").map(ToString::to_string)
+    }
+
     /// Executes another program image under another name.
     pub(crate) fn exec(&mut self, name: &[u8]) {
         let Started { pid, .. } = self.ask(&format!("exec {}", hex(name)));

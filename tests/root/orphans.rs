@@ -48,15 +48,20 @@ fn the_peer_of_a_leak_belongs_to_the_kernel() {
     assert_rows(&list(&leaker, &["--state", "time-wait"]), []);
 }
 
-/// A listener with MPTCP for one side at least, if this kernel has it.
+/// A listener with MPTCP for one side at least, if this kernel has it. (On 6.1 an MPTCP socket
+/// refuses some of the options that the workload sets.)
 fn listen_with_mptcp(leaker: &mut Leaker, option: &str) -> bool {
-    let possible = leaker.sysctl("mptcp/enabled", "1").is_ok();
-    if possible {
-        leaker.listen(&format!("v4 4096 {option}"));
-    } else {
-        not_possible("orphans::mptcp", "this kernel has no MPTCP");
+    let refusal = match leaker.sysctl("mptcp/enabled", "1") {
+        Err(_) => Some("this kernel has no MPTCP".to_owned()),
+        Ok(_) => {
+            leaker.listen(&format!("v4 4096 {option}"));
+            leaker.refusal("plant established 1")
+        }
+    };
+    if let Some(why) = &refusal {
+        not_possible("orphans::mptcp", why);
     }
-    possible
+    refusal.is_none()
 }
 
 /// An MPTCP client that fell back to TCP, left by its server: the socket in CLOSE_WAIT has no descriptor,
