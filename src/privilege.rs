@@ -1,7 +1,7 @@
 //! What this process may do, and what each feature must be allowed to do.
 //!
-//! Found by trying, on 5.10, 6.1, 6.12, 6.18 and 7.x. The one place where it is written down: errors,
-//! `doctor`, the manual and the README take it from here.
+//! Found by trying on 6.18, tested on 5.10, 6.1, 6.12 and 7.3. The one place where it is written
+//! down: errors, `doctor`, the manual and the README take it from here.
 
 use std::os::unix::fs::MetadataExt;
 use std::{fmt, fs, io};
