@@ -40,8 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn show(table: &Table, ktime: u64, trend: &mut Trend) {
     let now = Moment { ktime, time: SystemTime::UNIX_EPOCH };
-    let mut report =
-        Report::build(table, &Filter::default(), SortKey::Age, now, Health::default());
+    let mut report = Report::build(table, &Filter::default(), SortKey::Age, now, Health::default());
     report.add_trend(trend, ktime);
     let style = Style { headers: true, colour: false, time: true };
     let mut out = Vec::new();

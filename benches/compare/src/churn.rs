@@ -81,9 +81,7 @@ fn count() -> Result<Count> {
 }
 
 fn nanoseconds(clock: ClockId) -> Result<u64> {
-    Ok(u64::try_from(
-        Duration::from(clock_gettime(clock)?).as_nanos(),
-    )?)
+    Ok(u64::try_from(Duration::from(clock_gettime(clock)?).as_nanos())?)
 }
 
 /// The running child.
@@ -113,8 +111,7 @@ impl Churn {
         let pairs = 2 * thread::available_parallelism()?.get();
         let args = ["churn", "--pairs", &pairs.to_string()].map(str::to_owned);
         let mut role = Role::start(&args)?;
-        role.hear::<Count>()
-            .context("the churn does not come about")?;
+        role.hear::<Count>().context("the churn does not come about")?;
         Ok(Self { role })
     }
 

@@ -88,12 +88,13 @@ pub(crate) struct RunStats {
 impl RunStats {
     /// So far, for these programs together.
     pub(crate) fn of(ids: &BTreeSet<u32>) -> Self {
-        ProgInfoIter::default()
-            .filter(|info| ids.contains(&info.id))
-            .fold(Self::default(), |sum, info| Self {
+        ProgInfoIter::default().filter(|info| ids.contains(&info.id)).fold(
+            Self::default(),
+            |sum, info| Self {
                 runs: sum.runs + info.run_cnt,
                 nanoseconds: sum.nanoseconds + info.run_time_ns,
-            })
+            },
+        )
     }
 
     /// The mean of one run since `earlier`.

@@ -23,22 +23,12 @@ pub(crate) fn compare(results: &Results) -> Vec<Goal> {
     churn(&results.churn, &mut goals);
     for row in &results.table {
         if row.unit == "bytes" {
-            goals.push(at_most(
-                "table, memory of a socket",
-                row.per_socket,
-                200.0,
-                "bytes",
-            ));
+            goals.push(at_most("table, memory of a socket", row.per_socket, 200.0, "bytes"));
         }
     }
     load(&results.load, &mut goals);
     for row in results.start.iter().filter(|row| row.what == start::WATCH) {
-        goals.push(at_most(
-            "first report after exec",
-            row.ms.median,
-            150.0,
-            "ms",
-        ));
+        goals.push(at_most("first report after exec", row.ms.median, 150.0, "ms"));
     }
     goals
 }
@@ -98,12 +88,7 @@ fn list(rows: &[ListRow], goals: &mut Vec<Goal>) {
         .map(|v| v.wrong_owners + v.without_owner + v.planted - v.found)
         .sum::<usize>();
     if !rows.is_empty() {
-        goals.push(at_most(
-            "list, rows missing or with a wrong owner",
-            errors as f64,
-            0.0,
-            "rows",
-        ));
+        goals.push(at_most("list, rows missing or with a wrong owner", errors as f64, 0.0, "rows"));
     }
 }
 
@@ -116,11 +101,7 @@ fn growth(rows: &[ListRow]) -> Option<f64> {
             .min_by_key(|row| row.processes)?;
         Some(fewest.wall_ms.as_ref()?.median)
     };
-    let (few, some, many) = (
-        milliseconds(1_000)?,
-        milliseconds(10_000)?,
-        milliseconds(100_000)?,
-    );
+    let (few, some, many) = (milliseconds(1_000)?, milliseconds(10_000)?, milliseconds(100_000)?);
     Some((many - some) / 90.0 / ((some - few) / 9.0))
 }
 
@@ -145,12 +126,7 @@ fn load(rows: &[LoadRow], goals: &mut Vec<Goal>) {
         let what = |what: &str| format!("`{}` at {} leaks, {what}", row.command, row.leaked);
         if row.leaked == 0 {
             let mib = row.resident_kib as f64 / 1024.0;
-            goals.push(at_most(
-                &what("resident"),
-                mib,
-                10e6 / f64::from(1 << 20),
-                "MiB",
-            ));
+            goals.push(at_most(&what("resident"), mib, 10e6 / f64::from(1 << 20), "MiB"));
             goals.push(at_most(&what("CPU"), row.cpu_percent, 0.1, "% of a core"));
             continue;
         }

@@ -33,10 +33,7 @@ pub(crate) fn describe(options: &Options) -> Result<Host> {
     let field = |text: &str, name: &str| {
         let line = text.lines().find(|line| line.starts_with(name));
         let value = line.and_then(|line| line.split_once(':'));
-        value.map_or_else(
-            || "unknown".to_owned(),
-            |(_, value)| value.trim().to_owned(),
-        )
+        value.map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
     };
     let memory = field(&meminfo, "MemTotal");
     let kib: u64 = memory.trim_end_matches(" kB").parse().unwrap_or(0);
@@ -83,11 +80,6 @@ fn said(command: &[&str]) -> String {
     let text = String::from_utf8_lossy(&text);
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     // lsof says its version in the middle.
-    let revision = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("revision: "));
-    revision
-        .or_else(|| lines.next())
-        .unwrap_or("unknown")
-        .to_owned()
+    let revision = text.lines().find_map(|line| line.trim().strip_prefix("revision: "));
+    revision.or_else(|| lines.next()).unwrap_or("unknown").to_owned()
 }

@@ -73,12 +73,7 @@ fn listers(options: &Options) -> Result<Vec<Lister>> {
         slow,
     };
     Ok(vec![
-        lister(
-            SOCKLEAK,
-            &[&sockleak, "list"],
-            Some(parse::sockleak_text),
-            false,
-        ),
+        lister(SOCKLEAK, &[&sockleak, "list"], Some(parse::sockleak_text), false),
         lister(
             "sockleak list --json",
             &[&sockleak, "list", "--json"],
@@ -86,18 +81,8 @@ fn listers(options: &Options) -> Result<Vec<Lister>> {
             false,
         ),
         lister(COUNTING, &[&this.to_string_lossy(), "count"], None, false),
-        lister(
-            SS,
-            &["ss", "-tn", "state", "close-wait"],
-            Some(parse::ss),
-            false,
-        ),
-        lister(
-            SS_OWNERS,
-            &["ss", "-tnp", "state", "close-wait"],
-            Some(parse::ss),
-            true,
-        ),
+        lister(SS, &["ss", "-tn", "state", "close-wait"], Some(parse::ss), false),
+        lister(SS_OWNERS, &["ss", "-tnp", "state", "close-wait"], Some(parse::ss), true),
         lister(
             "lsof -nP -iTCP -sTCP:CLOSE_WAIT",
             &["lsof", "-nP", "-iTCP", "-sTCP:CLOSE_WAIT"],
@@ -124,10 +109,7 @@ fn workload(leaks: &Leaks, options: &Options) -> Result<Vec<ListRow>> {
         }
     }
 
-    let medians: Vec<_> = runs
-        .iter()
-        .map(|runs| summary(runs, |c| c.wall_seconds))
-        .collect();
+    let medians: Vec<_> = runs.iter().map(|runs| summary(runs, |c| c.wall_seconds)).collect();
     let sockleak = medians.first().cloned().flatten();
     let row = |((lister, runs), wall): ((&Lister, Runs), Option<Summary>)| ListRow {
         sockets,
@@ -173,10 +155,7 @@ fn one(lister: &Lister, leaks: &Leaks, runs: &mut Runs) -> Result<()> {
         let verdict = leaks.truth.judge(&parser(&text));
         // The worst of all runs counts.
         let errors = |v: &Verdict| (v.wrong_owners, v.planted - v.found);
-        if runs
-            .verdict
-            .is_none_or(|known| errors(&verdict) >= errors(&known))
-        {
+        if runs.verdict.is_none_or(|known| errors(&verdict) >= errors(&known)) {
             runs.verdict = Some(verdict);
         }
     }

@@ -71,10 +71,7 @@ fn followers(options: &Options) -> Result<Vec<Follower>> {
         follower(WATCH, &[&sockleak, "watch", "--json"]),
         follower("sockleak events (every state)", &[&sockleak, "events"]),
         follower(TCPSTATES, &[TCPSTATES]),
-        follower(
-            "the blog post's script (bpftrace)",
-            &["bpftrace", "-e", SCRIPT],
-        ),
+        follower("the blog post's script (bpftrace)", &["bpftrace", "-e", SCRIPT]),
         follower(NOTHING, &[&this.to_string_lossy(), "nothing"]),
     ])
 }
@@ -151,15 +148,10 @@ fn kernel_statistics(follower: &Follower, window: Duration, readings: &mut Readi
     let ids: BTreeSet<u32> = program_ids(tool.pid());
     let before = RunStats::of(&ids);
     thread::sleep(window);
-    readings
-        .nanoseconds
-        .extend(RunStats::of(&ids).mean_since(before));
+    readings.nanoseconds.extend(RunStats::of(&ids).mean_since(before));
     let err = tool.err().to_owned();
     tool.stop()?;
-    let lost = parse::lost(
-        &String::from_utf8_lossy(&fs::read(&out)?),
-        &fs::read_to_string(err)?,
-    );
+    let lost = parse::lost(&String::from_utf8_lossy(&fs::read(&out)?), &fs::read_to_string(err)?);
     *readings.events_lost.get_or_insert(0) += lost;
     Ok(fs::remove_file(out)?)
 }
@@ -185,8 +177,7 @@ impl Readings {
         let percent = |part: f64| part * 100.0;
         self.rate.push(during.rate());
         self.lost.push(percent(1.0 - during.rate() / idle_rate));
-        self.added
-            .push(percent(per_connection(during, tool_cpu) / idle_cpu - 1.0));
+        self.added.push(percent(per_connection(during, tool_cpu) / idle_cpu - 1.0));
         self.cpu.push(percent(tool_cpu / during.seconds));
     }
 }

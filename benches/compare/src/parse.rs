@@ -44,11 +44,7 @@ impl Report {
         let owner = |socket: &Socket| Some((socket.pid?, socket.fds.first().copied()));
         self.sockets
             .iter()
-            .map(|socket| Row {
-                local: socket.local,
-                remote: socket.remote,
-                owner: owner(socket),
-            })
+            .map(|socket| Row { local: socket.local, remote: socket.remote, owner: owner(socket) })
             .collect()
     }
 }
@@ -85,9 +81,7 @@ pub(crate) fn lsof(text: &str) -> Vec<Row> {
     let row = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (local, remote) = words.iter().find_map(|word| word.split_once("->"))?;
-        let fd = words
-            .get(3)?
-            .trim_end_matches(|c: char| !c.is_ascii_digit());
+        let fd = words.get(3)?.trim_end_matches(|c: char| !c.is_ascii_digit());
         Some(Row {
             local: local.parse().ok()?,
             remote: remote.parse().ok()?,
@@ -163,15 +157,9 @@ mod tests {
 
     #[test]
     fn losses_add_up() {
-        assert_eq!(
-            lost("", "lost 7 events on CPU #1\nlost 5 events on CPU #0\n"),
-            12
-        );
+        assert_eq!(lost("", "lost 7 events on CPU #1\nlost 5 events on CPU #0\n"), 12);
         assert_eq!(lost("Lost 3 events\n", ""), 3);
-        assert_eq!(
-            lost("", "sockleak: 9 events lost: try a larger --ring-size\n"),
-            9
-        );
+        assert_eq!(lost("", "sockleak: 9 events lost: try a larger --ring-size\n"), 9);
         assert_eq!(lost("{\"lost_events\":4,\"sockets\":[]}\n", ""), 4);
     }
 }

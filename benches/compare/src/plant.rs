@@ -82,20 +82,13 @@ pub(crate) fn plant(args: &Args) -> Result<()> {
 pub(crate) fn crowd(args: &CrowdArgs) -> Result<()> {
     raise_limit()?;
     let null = File::open("/dev/null")?;
-    let crowd = (0..args.descriptors)
-        .map(|_| null.try_clone())
-        .collect::<Result<Vec<_>, _>>()?;
+    let crowd = (0..args.descriptors).map(|_| null.try_clone()).collect::<Result<Vec<_>, _>>()?;
     say(&crowd.len())?;
     wait_for_end()
 }
 
 fn peer(from: SocketAddrV4, to: SocketAddrV4) -> Result<OwnedFd> {
-    let peer = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let peer = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     bind(peer.as_raw_fd(), &SockaddrIn::from(from))?;
     connect(peer.as_raw_fd(), &SockaddrIn::from(to))?;
     Ok(peer)

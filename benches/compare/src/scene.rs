@@ -41,9 +41,7 @@ impl Scene {
             bail!("the benchmark loads BPF programs and makes a network namespace: run it as root");
         }
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
-        let up = Command::new("ip")
-            .args(["link", "set", "lo", "up"])
-            .status();
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
         if !up.context("cannot run ip (iproute2)")?.success() {
             bail!("cannot bring up loopback");
         }
@@ -66,13 +64,7 @@ impl Scene {
         for index in 0..processes {
             let share = sockets / processes + usize::from(index < sockets % processes);
             let holder = self.holders.replace(self.holders.get().wrapping_add(1));
-            let args = [
-                "plant",
-                "--holder",
-                &holder.to_string(),
-                "--sockets",
-                &share.to_string(),
-            ];
+            let args = ["plant", "--holder", &holder.to_string(), "--sockets", &share.to_string()];
             holders.push(Role::start(&args.map(str::to_owned))?);
         }
         let mut truth = Truth::default();
@@ -83,11 +75,7 @@ impl Scene {
         if truth.len() != sockets {
             bail!("{} of {sockets} sockets were leaked", truth.len());
         }
-        Ok(Leaks {
-            _holders: holders,
-            truth,
-            processes,
-        })
+        Ok(Leaks { _holders: holders, truth, processes })
     }
 
     /// Opens the other descriptors, until the return value is dropped.

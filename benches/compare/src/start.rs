@@ -21,10 +21,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<StartRow>> {
     let this = env::current_exe()?.to_string_lossy().into_owned();
     let starters: [(&str, &[&str]); 2] = [
         (WATCH, &[&sockleak, "watch", "--json"]),
-        (
-            "a program that attaches nothing but an empty one",
-            &[&this, "nothing"],
-        ),
+        ("a program that attaches nothing but an empty one", &[&this, "nothing"]),
     ];
     eprintln!("start");
     let mut readings = [const { Vec::new() }; 2];
@@ -34,10 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<Vec<StartRow>> {
         }
     }
     let row = |((what, _), readings): (&(&str, _), Vec<f64>)| {
-        Some(StartRow {
-            what: (*what).to_owned(),
-            ms: Summary::of(readings)?,
-        })
+        Some(StartRow { what: (*what).to_owned(), ms: Summary::of(readings)? })
     };
     Ok(starters.iter().zip(readings).filter_map(row).collect())
 }

@@ -23,12 +23,7 @@ impl Summary {
             0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
             _ => sorted[middle],
         };
-        Some(Self {
-            median,
-            min,
-            max,
-            readings,
-        })
+        Some(Self { median, min, max, readings })
     }
 }
 

@@ -60,25 +60,15 @@ impl Cost {
 pub(crate) fn measure(args: &Args) -> Result<()> {
     let (program, rest) = args.command.split_first().context("no command")?;
     // A named pipe is opened, too, and must not be created anew.
-    let out = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(&args.out)?;
+    let out = OpenOptions::new().write(true).create(true).truncate(true).open(&args.out)?;
     let mut command = Command::new(program);
-    command
-        .args(rest)
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(File::create(&args.err)?);
+    command.args(rest).stdin(Stdio::null()).stdout(out).stderr(File::create(&args.err)?);
 
     let start = Instant::now();
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            return say(&Started {
-                pid: Err(error.to_string()),
-            });
+            return say(&Started { pid: Err(error.to_string()) });
         }
     };
     let pid = child.id().cast_signed();
@@ -118,13 +108,7 @@ impl Tool {
     /// Starts a command; `Err` inside says why it cannot run at all.
     pub(crate) fn start(command: &[String], out: &Path) -> Result<Result<Self, String>> {
         let err = std::env::temp_dir().join(format!("compare.{}.err", std::process::id()));
-        let options = [
-            "--out",
-            &out.to_string_lossy(),
-            "--err",
-            &err.to_string_lossy(),
-            "--",
-        ];
+        let options = ["--out", &out.to_string_lossy(), "--err", &err.to_string_lossy(), "--"];
         let args: Vec<String> = ["measure"]
             .iter()
             .chain(&options)
@@ -149,13 +133,8 @@ impl Tool {
     /// What is resident now, in KiB.
     pub(crate) fn resident_kib(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let field = |line: &str| {
-            line.strip_prefix("VmRSS:")?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
-        };
+        let field =
+            |line: &str| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok();
         status.lines().find_map(field).context("no VmRSS")
     }
 

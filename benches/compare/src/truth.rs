@@ -77,12 +77,7 @@ mod tests {
         let local = SocketAddrV4::new([127, 0, 0, 1].into(), 9000);
         let first_peer = SocketAddrV4::new([127, 1, 0, 1].into(), 10_000);
         let mut truth = Truth::default();
-        truth.add(&Planted {
-            pid: 42,
-            local,
-            first_peer,
-            fds: vec![5, 6, 7, 8],
-        });
+        truth.add(&Planted { pid: 42, local, first_peer, fds: vec![5, 6, 7, 8] });
         let row = |port, owner| Row {
             local: local.into(),
             remote: SocketAddrV4::new(*first_peer.ip(), port).into(),
@@ -94,13 +89,8 @@ mod tests {
             row(10_002, None),
             row(9_999, Some((42, None))),
         ];
-        let verdict = Verdict {
-            planted: 4,
-            found: 3,
-            wrong_owners: 1,
-            without_owner: 1,
-            others: 1,
-        };
+        let verdict =
+            Verdict { planted: 4, found: 3, wrong_owners: 1, without_owner: 1, others: 1 };
         assert_eq!(truth.judge(&rows), verdict);
     }
 }

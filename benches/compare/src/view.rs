@@ -57,12 +57,10 @@ impl Table {
         let mut text = String::new();
         for line in lines() {
             let cells = line.iter().zip(&widths).enumerate();
-            let cells = cells.map(
-                |(column, (cell, &width))| match is_text(self.head[column]) {
-                    true => format!("{cell:<width$}"),
-                    false => format!("{cell:>width$}"),
-                },
-            );
+            let cells = cells.map(|(column, (cell, &width))| match is_text(self.head[column]) {
+                true => format!("{cell:<width$}"),
+                false => format!("{cell:>width$}"),
+            });
             let line = cells.collect::<Vec<_>>().join("  ");
             text += line.trim_end();
             text.push('\n');
@@ -78,10 +76,8 @@ impl Table {
             format!("| {} |", cells.collect::<Vec<_>>().join(" | "))
         };
         let rule = |head: &&str| if is_text(head) { "---" } else { "---:" };
-        let mut lines = vec![
-            line(&mut self.head.iter().copied()),
-            line(&mut self.head.iter().map(rule)),
-        ];
+        let mut lines =
+            vec![line(&mut self.head.iter().copied()), line(&mut self.head.iter().map(rule))];
         for row in &self.rows {
             lines.push(line(&mut row.iter().map(String::as_str)));
         }
@@ -91,8 +87,5 @@ impl Table {
 
 /// Figures have a unit, or are counts; what else there is reads from the left.
 fn is_text(head: &str) -> bool {
-    matches!(
-        head,
-        "tool" | "what" | "value" | "command" | "reach" | "measured" | "met"
-    )
+    matches!(head, "tool" | "what" | "value" | "command" | "reach" | "measured" | "met")
 }

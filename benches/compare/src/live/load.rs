@@ -36,10 +36,8 @@ pub(crate) fn load(scene: &Scene, options: &Options) -> Result<Vec<LoadRow>> {
 
 fn watch(args: &str, leaked: usize, time: Duration, options: &Options) -> Result<LoadRow> {
     let sockleak = options.sockleak.to_string_lossy().into_owned();
-    let command: Vec<String> = [sockleak]
-        .into_iter()
-        .chain(args.split(' ').map(str::to_owned))
-        .collect();
+    let command: Vec<String> =
+        [sockleak].into_iter().chain(args.split(' ').map(str::to_owned)).collect();
     let frames = Frames::open()?;
     let tool = match Tool::start(&command, frames.path())? {
         Ok(tool) => tool,
@@ -102,10 +100,7 @@ impl Frames {
 
     /// How many were begun (text) or are complete (JSON).
     fn count(&self) -> u64 {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .count
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 
     /// The last line of JSON.

@@ -24,10 +24,7 @@ pub(crate) fn standing(scene: &Scene, options: &Options) -> Result<Vec<StandingR
     let time = Duration::from_secs(if options.quick { 10 } else { 60 });
     let leaks = scene.leak(LEAKED, 1)?;
     eprintln!("standing: {LEAKED} sockets beside churn");
-    Ok(vec![
-        sockleak(&leaks, time, options)?,
-        watch_ss(&leaks, time)?,
-    ])
+    Ok(vec![sockleak(&leaks, time, options)?, watch_ss(&leaks, time)?])
 }
 
 fn sockleak(leaks: &Leaks, time: Duration, options: &Options) -> Result<StandingRow> {

@@ -27,30 +27,18 @@ fn host(results: &Results) -> Table {
         ("kernel", host.kernel.clone()),
         ("CPU", format!("{} × {}", host.cpus, host.cpu)),
         ("memory", format!("{} GiB", host.memory_gib)),
-        (
-            "descriptors a process may have",
-            host.descriptors_per_process.to_string(),
-        ),
+        ("descriptors a process may have", host.descriptors_per_process.to_string()),
         ("load average before the run", host.load_average.clone()),
     ];
     if host.quick {
-        rows.push((
-            "mode",
-            "quick: few repetitions, not for publishing".to_owned(),
-        ));
+        rows.push(("mode", "quick: few repetitions, not for publishing".to_owned()));
     }
-    let versions = host
-        .versions
-        .iter()
-        .map(|(name, version)| (name.as_str(), version.clone()));
+    let versions = host.versions.iter().map(|(name, version)| (name.as_str(), version.clone()));
     rows.extend(versions);
     Table {
         name: "host",
         head: vec!["what", "value"],
-        rows: rows
-            .into_iter()
-            .map(|(what, value)| vec![what.to_owned(), value])
-            .collect(),
+        rows: rows.into_iter().map(|(what, value)| vec![what.to_owned(), value]).collect(),
     }
 }
 
@@ -162,13 +150,7 @@ fn load(rows: &[LoadRow]) -> Table {
     };
     Table {
         name: "load",
-        head: vec![
-            "leaked",
-            "command",
-            "refresh ms",
-            "CPU, % of a core",
-            "resident MiB",
-        ],
+        head: vec!["leaked", "command", "refresh ms", "CPU, % of a core", "resident MiB"],
         rows: rows.iter().map(row).collect(),
     }
 }
@@ -214,12 +196,7 @@ fn goals(results: &Results) -> Table {
         rows: goals
             .map(|goal| {
                 let met = if goal.met { "yes" } else { "NO" };
-                vec![
-                    goal.what.clone(),
-                    goal.reach.clone(),
-                    goal.measured.clone(),
-                    met.to_owned(),
-                ]
+                vec![goal.what.clone(), goal.reach.clone(), goal.measured.clone(), met.to_owned()]
             })
             .collect(),
     }
