@@ -252,8 +252,8 @@ impl Probe {
     }
 
     /// Reports the watched sockets in these network namespaces (`None`: in all there are) that
-    /// have no file; and those that have one where they are not as many as `known` says. Says
-    /// where it could look.
+    /// have no file; and those that have one where they are not the ones whose addresses sum up to
+    /// what `known` says. Says where it could look.
     ///
     /// # Errors
     /// Where an iterator fails half-way.
@@ -277,7 +277,7 @@ impl Probe {
         for (netns, path) in namespaces {
             self.tell_all(false);
             let mut looked = self.scan_tcp_inside(netns, &path, &mut report)?;
-            if looked && self.counted() != known.get(&netns).copied().unwrap_or(0) {
+            if looked && self.passed_over() != known.get(&netns).copied().unwrap_or(0) {
                 self.tell_all(true);
                 looked = self.scan_tcp_inside(netns, &path, &mut report)?;
             }
@@ -322,12 +322,12 @@ impl Probe {
     fn tell_all(&mut self, all: bool) {
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
             bss.tell_all = all.into();
-            bss.counted = 0;
+            bss.passed_over = 0;
         }
     }
 
-    fn counted(&self) -> u64 {
-        self.skeleton.maps.bss_data.as_deref().map_or(0, |bss| bss.counted)
+    fn passed_over(&self) -> u64 {
+        self.skeleton.maps.bss_data.as_deref().map_or(0, |bss| bss.passed_over)
     }
 
     /// The network namespaces that somebody lives in, known to /proc or not.

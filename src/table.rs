@@ -299,17 +299,19 @@ impl Table {
         netns
     }
 
-    /// In each network namespace, how many sockets the scan under way has found with a file and
-    /// a descriptor. Of these the kernel has a list; of what was destroyed, and of MPTCP, not.
+    /// In each network namespace, the sum of the addresses of the sockets that the scan under way
+    /// has found with a file and a descriptor. Of these the kernel has a list; of what was
+    /// destroyed, and of MPTCP, not.
     pub fn held_in(&self) -> HashMap<u32, u64> {
         let began = self.scan_began();
-        let mut held = HashMap::new();
-        for tracked in self.socks.values() {
+        let mut held: HashMap<u32, u64> = HashMap::new();
+        for (sock, tracked) in &self.socks {
             let listed = tracked.flags.has_file()
                 && !tracked.flags.is_mptcp()
                 && tracked.state != State::Close;
             if tracked.seen >= began && listed && !tracked.holders.is_empty() {
-                *held.entry(tracked.conn.netns).or_default() += 1;
+                let sum = held.entry(tracked.conn.netns).or_default();
+                *sum = sum.wrapping_add(sock.0);
             }
         }
         held

@@ -676,10 +676,10 @@ int scan_netns(struct bpf_iter__task *ctx)
 /*
  * Sees one network namespace: that of the task that opens the iterator. A socket with a
  * file nearly always has a descriptor, which scan_files has seen: such sockets are only
- * counted, unless user space asks for them because the numbers do not agree.
+ * added up, unless user space asks for them because the sums do not agree.
  */
 __u8 tell_all = 0;
-__u64 counted = 0;
+__u64 passed_over = 0; /* the sum of their addresses: another set has another sum */
 
 /* The kernel keeps no more than this of a connection, for a while or (a request) before it is one. */
 static __always_inline bool visit_mini(struct sock_common *skc, struct sock_record *record)
@@ -706,7 +706,7 @@ static __always_inline bool visit_full(struct tcp_sock *tp, struct sock_record *
 	if (!is_watched(&sk->__sk_common, true))
 		return false;
 	if (!tell_all && sk->sk_socket->file) {
-		counted++;
+		passed_over += (__u64)sk;
 		return false;
 	}
 	read_sock(tp, true, record);

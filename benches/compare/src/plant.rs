@@ -1,5 +1,6 @@
 //! Children that hold things: leaked sockets, and descriptors that have nothing to do with them.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::role::{say, wait_for_end};
 
+/// So many peers linger.
+const LEAVING: usize = 50;
 /// Peers count their ports from here.
 const FIRST_PORT: u16 = 10_000;
 
@@ -59,16 +62,23 @@ pub(crate) fn plant(args: &Args) -> Result<()> {
     let [high, low] = args.holder.to_be_bytes();
     let source = Ipv4Addr::new(127, 1, high, low);
     let mut held = Vec::with_capacity(args.sockets.into());
+    let mut leaving = VecDeque::new();
     for index in 0..args.sockets {
         // Explicit addresses: ports do not run out, and the truth needs no list of them.
         let peer = peer(SocketAddrV4::new(source, FIRST_PORT + index), local)?;
         let socket = listener.accept()?.0;
-        // Only then does the peer vanish: one in 10,000 that closes at once meets its own ACK on
-        // the way out, and resets the connection.
         shutdown(peer.as_raw_fd(), Shutdown::Write)?;
         wait_for_fin(&socket)?;
         held.push(socket);
+        // Only later does the peer vanish: one in 10,000 that closes at once meets the ACK of its
+        // FIN on the way out, and resets the connection.
+        leaving.push_back(peer);
+        if leaving.len() > LEAVING {
+            leaving.pop_front();
+        }
     }
+    thread::sleep(Duration::from_millis(20));
+    drop(leaving);
     say(&Planted {
         pid: process::id(),
         local,
