@@ -110,7 +110,7 @@ fn no_line_has_a_hundred_columns() {
     let mut leakers = [Leaker::start_named(name), Leaker::start_named(name)];
     for leaker in &mut leakers {
         leaker.listen("v4");
-        let leak = leaker.plant(Kind::DataUnread(99_999), 2).remove(0);
+        let leak = leaker.plant(Kind::DataUnread(50_000), 2).remove(0);
         leaker.dup(leak.fd());
         leaker.listen("v4");
         leaker.plant(Kind::NeverAccepted, 1);
