@@ -8,6 +8,8 @@ SOCKLEAK   := $(TARGET_DIR)/release/sockleak
 STATIC     := $(TARGET_DIR)/static/sockleak
 ASSETS     := $(TARGET_DIR)/assets
 AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
+# How cargo is told to run test programs as root.
+RUNNER     := CARGO_TARGET_$(subst -,_,$(shell echo $(TRIPLE) | tr a-z A-Z))_RUNNER
 MAX_SIZE   := 5000000
 DIST       := sockleak-$(VERSION)-$(TRIPLE)
 
@@ -34,8 +36,7 @@ test: setup
 	@tools/need.sh ss:iproute2
 	cargo test --locked --lib --bins --test cli
 	cargo build --locked --examples
-	CARGO_TARGET_$(subst -,_,$(shell echo $(TRIPLE) | tr a-z A-Z))_RUNNER='$(AS_ROOT)' \
-	    cargo test --locked --test root --test load
+	$(if $(AS_ROOT),$(RUNNER)=$(AS_ROOT)) cargo test --locked --test root --test load
 	tools/fuzz.sh 200000
 
 check: setup
