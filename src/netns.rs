@@ -71,11 +71,15 @@ pub fn inside<T: Send>(path: &Path, look: impl FnOnce() -> T + Send) -> io::Resu
 /// Where it may not (that needs `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`).
 pub fn enter_new() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    raise_loopback()
+    set_loopback(true)
 }
 
-/// Raises loopback, which is the first device of every namespace, with an `RTM_NEWLINK` message.
-fn raise_loopback() -> io::Result<()> {
+/// Takes loopback, which is the first device of every namespace, up or down, with an
+/// `RTM_NEWLINK` message.
+///
+/// # Errors
+/// Where it may not (that needs `CAP_NET_ADMIN`).
+pub fn set_loopback(up: bool) -> io::Result<()> {
     const LOOPBACK: u32 = 1;
     const UP: u32 = libc::IFF_UP as u32;
     let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_ACK).map_err(io::Error::other)?;
@@ -87,7 +91,7 @@ fn raise_loopback() -> io::Result<()> {
     message.extend([0; 8]);
     // struct ifinfomsg: no family, no type; index, flags, and which of them to change
     message.extend([0; 4]);
-    for word in [LOOPBACK, UP, UP] {
+    for word in [LOOPBACK, if up { UP } else { 0 }, UP] {
         message.extend(word.to_ne_bytes());
     }
     let netlink = socket(

@@ -6,7 +6,6 @@
 //! - `leaker script` takes orders on stdin, one a line, and answers each with one line of JSON:
 //!   `{"ok": ...}` or `{"error": "..."}`. `help` lists the orders.
 
-mod netns;
 mod order;
 mod planted;
 mod script;
@@ -21,6 +20,7 @@ use clap::{Parser, Subcommand};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
+use sockleak::netns;
 
 /// How many descriptors a process should be able to have.
 const DESCRIPTORS: u64 = 20_000;
@@ -72,7 +72,7 @@ fn main() -> Result<()> {
         Mode::Script { netns, comm } => {
             set_name(&comm)?;
             if netns {
-                netns::enter_new()?;
+                netns::enter_new().context("a new network namespace needs root")?;
             }
             script::run()
         }

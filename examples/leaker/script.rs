@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,8 +18,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use sockleak::netns;
 
-use crate::netns;
 use crate::order::{Direction, Kind, Order};
 use crate::planted::{
     Listener, Planted, address, printed, wait_for_connection, wait_for_end, wait_until,
@@ -30,7 +31,9 @@ pub(crate) const OWN_NAME: &str = "6c65616b6572";
 /// Says who and where it is, then answers orders until stdin ends.
 pub(crate) fn run() -> Result<()> {
     let mut script = Script::default();
-    answer(Ok(json!({ "pid": std::process::id(), "netns": netns::inode()? })))?;
+    answer(Ok(
+        json!({ "pid": std::process::id(), "netns": netns::inode(Path::new("/proc/self/ns/net"))? }),
+    ))?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let outcome = Order::try_parse_from(line.split_whitespace())
