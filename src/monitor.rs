@@ -13,7 +13,7 @@ use crate::probe::{Config, Probe, ProbeError};
 use crate::report::{Health, Moment, Report, SortKey};
 use crate::schedule::{Reason, Schedule};
 use crate::state::StateSet;
-use crate::table::{CAPACITY, Covered, Table};
+use crate::table::{CAPACITY, Covered, Queue, Table};
 
 /// How often a scan that has met sockets on the move looks again, before `list` gives up.
 const ATTEMPTS: usize = 4;
@@ -134,7 +134,11 @@ impl Monitor {
             incomplete.push(format!("the table is full: it has room for {CAPACITY} sockets"));
         }
         let bound = self.probe.queue_bound();
-        for queue in self.table.queues().filter(|queue| queue.listener.backlog > bound) {
+        // Of what was not asked for, nothing is missing.
+        let asked_for = |netns| filter.netns.is_empty() || filter.netns.contains(&netns);
+        let too_long =
+            |queue: &&Queue| queue.listener.backlog > bound && asked_for(queue.listener.conn.netns);
+        for queue in self.table.queues().filter(too_long) {
             incomplete.push(format!(
                 "the accept queue of {} is longer than the {bound} that this kernel can walk",
                 queue.listener.conn.local
