@@ -5,8 +5,8 @@ use crate::event::Stamps;
 use crate::state::State;
 
 /// What a reading and an event may differ by: a tick of coarse clocks, and the moment between
-/// the kernel's tracepoint and the store that follows it.
-pub const SLACK_NS: u64 = 10_000_000;
+/// the kernel's tracepoint and the store that follows it, in which a virtual machine may be stopped.
+pub const SLACK_NS: u64 = 50_000_000;
 
 /// The kernel's tick, 1/HZ s, in which it counts jiffies.
 #[derive(Clone, Copy, Debug)]
