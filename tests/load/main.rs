@@ -145,7 +145,7 @@ fn a_hundred_leaks_beside_connections_that_come_and_go() {
     let mut leaks = Vec::new();
     for _ in 0..10 {
         leaks.extend(leaker.plant(Kind::EofRead, 10));
-        assert!(busy.churn(10_000, 500) > 0);
+        assert!(busy.churn(20_000, 1_000) > 0);
     }
     let wants = held(&leaker, &leaks);
     let report = watch.wait_for("exactly the hundred", |report| has_rows(report, &wants));
