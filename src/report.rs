@@ -207,8 +207,17 @@ impl Report {
         let mut queued: HashMap<SockPtr, usize> = HashMap::new();
         for (sock, tracked) in oldest_first(table, now.ktime) {
             let before = sockets.len();
-            let rows = rows(table, sock, tracked, now.ktime);
-            sockets.extend(rows.filter(|row| filter.matches(row)));
+            let mut add = |holder| {
+                let row = row(table, sock, tracked, holder, now.ktime);
+                if filter.matches(&row) {
+                    sockets.push(row);
+                }
+            };
+            let holders = table.holders(tracked);
+            by_process(holders).for_each(|holder| add(Some(holder)));
+            if holders.is_empty() {
+                add(None);
+            }
             if let Some(listener) = tracked.listener.filter(|_| sockets.len() > before) {
                 *queued.entry(listener).or_default() += 1;
             }
@@ -261,15 +270,19 @@ fn age_and_idle(tracked: &Tracked, now: u64) -> (u64, Option<u64>) {
     (now.saturating_sub(tracked.since.latest), idle)
 }
 
-/// The rows of a socket: one for each process that has it, or one for nobody.
-fn rows<'a>(
-    table: &'a Table,
+/// The row of a socket and a process that holds it, with these descriptors; or nobody.
+fn row(
+    table: &Table,
     sock: SockPtr,
-    tracked: &'a Tracked,
+    tracked: &Tracked,
+    holder: Option<(Pid, SmallVec<[u32; 2]>)>,
     now: u64,
-) -> impl Iterator<Item = SocketRow> + use<'a> {
+) -> SocketRow {
     let (age, idle) = age_and_idle(tracked, now);
-    let nobody = SocketRow {
+    let since = tracked.since;
+    let (pid, fds) = holder.unzip();
+    let process = pid.and_then(|pid| table.process(pid));
+    SocketRow {
         sock,
         cookie: tracked.cookie,
         netns: tracked.conn.netns,
@@ -280,38 +293,20 @@ fn rows<'a>(
         verdict: tracked.verdict(),
         unread_bytes: tracked.unread_bytes(),
         age,
-        age_is: if tracked.since.is_exact() { AgeIs::Exact } else { AgeIs::AtLeast },
-        age_at_most: (tracked.since.earliest != 0)
-            .then(|| now.saturating_sub(tracked.since.earliest)),
+        age_is: if since.is_exact() { AgeIs::Exact } else { AgeIs::AtLeast },
+        age_at_most: (since.earliest != 0).then(|| now.saturating_sub(since.earliest)),
         idle,
-        pid: None,
-        comm: None,
-        uid: None,
-        fds: SmallVec::new(),
-        ownership: match tracked.ownerless() {
-            true => Ownership::Kernel,
-            false => Ownership::Unknown,
+        pid,
+        comm: process.map(|process| Rc::clone(&process.comm)),
+        uid: process.map(|process| process.uid),
+        fds: fds.unwrap_or_default(),
+        ownership: match (pid, tracked.listener) {
+            (Some(_), None) => Ownership::Held,
+            (Some(_), Some(_)) => Ownership::Listener,
+            (None, _) if tracked.ownerless() => Ownership::Kernel,
+            (None, _) => Ownership::Unknown,
         },
-    };
-    let ownership = match tracked.listener {
-        Some(_) => Ownership::Listener,
-        None => Ownership::Held,
-    };
-    let holders = table.holders(tracked);
-    let alone = holders.is_empty().then(|| nobody.clone());
-    by_process(holders)
-        .map(move |(pid, fds)| {
-            let process = table.process(pid);
-            SocketRow {
-                pid: Some(pid),
-                comm: process.map(|process| Rc::clone(&process.comm)),
-                uid: process.map(|process| process.uid),
-                fds,
-                ownership,
-                ..nobody.clone()
-            }
-        })
-        .chain(alone)
+    }
 }
 
 /// Sorted holders, a process at a time with all its descriptors.

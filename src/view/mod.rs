@@ -10,7 +10,7 @@ use std::borrow::Cow;
 /// What other processes call themselves, made harmless for a terminal: each character that would
 /// act instead of print becomes U+FFFD.
 pub fn sanitised(name: &str) -> Cow<'_, str> {
-    let prints = |c: char| matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1;
+    let prints = |c: char| matches!(c, ' '..='~') || c.escape_debug().len() == 1;
     if name.chars().all(prints) {
         return Cow::Borrowed(name);
     }

@@ -98,8 +98,8 @@ impl<Row> Column<Row> {
 fn columns(report: &Report) -> Vec<Column<SocketRow>> {
     let mut columns = vec![
         Column::right("AGE", |row: &SocketRow, out| {
-            let bound = if row.age_is == AgeIs::AtLeast { ">=" } else { "" };
-            write!(out, "{bound}{}", Span(row.age))
+            out.push_str(if row.age_is == AgeIs::AtLeast { ">=" } else { "" });
+            write!(out, "{}", Span(row.age))
         }),
         Column::right("PID", |row, out| match row.pid {
             Some(pid) => write!(out, "{pid}"),
@@ -162,22 +162,22 @@ fn table<Row>(
         }
     }
 
-    let last = columns.len() - 1;
+    let mut line = Vec::new();
     let mut begin = 0;
-    for line in ends.chunks(columns.len()) {
-        for (index, (&end, &width)) in line.iter().zip(&widths).enumerate() {
+    for row in ends.chunks(columns.len()) {
+        line.clear();
+        for ((column, &end), &width) in columns.iter().zip(row).zip(&widths) {
             let cell = &text[begin..end];
             let padding = width - chars(cell);
-            if columns[index].to_the_right {
-                pad(padding, out)?;
-            }
-            out.write_all(cell.as_bytes())?;
-            if !columns[index].to_the_right && index < last {
-                pad(padding, out)?;
-            }
-            out.write_all(if index == last { b"\n" } else { b" " })?;
+            let (before, after) = if column.to_the_right { (padding, 0) } else { (0, padding) };
+            line.resize(line.len() + before, b' ');
+            line.extend_from_slice(cell.as_bytes());
+            line.resize(line.len() + after + 1, b' ');
             begin = end;
         }
+        line.truncate(line.trim_ascii_end().len());
+        line.push(b'\n');
+        out.write_all(&line)?;
     }
     Ok(())
 }
@@ -187,17 +187,6 @@ fn chars(text: &str) -> usize {
         true => text.len(),
         false => text.chars().count(),
     }
-}
-
-fn pad(width: usize, out: &mut impl Write) -> io::Result<()> {
-    const SPACES: [u8; 16] = [b' '; 16];
-    let mut left = width;
-    while left > 0 {
-        let some = left.min(SPACES.len());
-        out.write_all(&SPACES[..some])?;
-        left -= some;
-    }
-    Ok(())
 }
 
 /// A length of time in at most six characters.
