@@ -1,7 +1,6 @@
 //! Probe and table together: attach first, scan second, and keep both in step.
 
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::time::{ClockId, clock_getres, clock_gettime};
@@ -12,7 +11,6 @@ use crate::privilege::NAMESPACES;
 use crate::probe::{Config, Probe, ProbeError};
 use crate::report::{Health, Moment, Report, SortKey};
 use crate::schedule::{Reason, Schedule};
-use crate::state::StateSet;
 use crate::table::{CAPACITY, Covered, Queue, Table};
 
 /// How often a scan that has met sockets on the move looks again, before `list` gives up.
@@ -34,15 +32,10 @@ impl Monitor {
     ///
     /// # Errors
     /// See [`Probe::open`].
-    pub fn open(
-        watched: StateSet,
-        ring_size: u32,
-        btf: Option<PathBuf>,
-    ) -> Result<Self, ProbeError> {
-        let probe = Probe::open(&Config { watched, transitions: watched, ring_size, btf })?;
+    pub fn open(config: &Config) -> Result<Self, ProbeError> {
         Ok(Self {
-            probe,
-            table: Table::new(watched, tick(), CAPACITY),
+            probe: Probe::open(config)?,
+            table: Table::new(config.watched, tick(), CAPACITY),
             schedule: Schedule::default(),
             reconciled: 0,
             covered: Covered::All,
@@ -167,11 +160,16 @@ impl Monitor {
         let lost = self.probe.lost();
         let everywhere = everywhere || lost > self.reconciled;
         self.table.begin_scan(ktime());
-        self.probe.scan_files(|record| self.table.absorb(record))?;
-        let wanted = if everywhere { None } else { Some(self.table.netns_to_cover()) };
-        let known = self.table.held_in();
+        let looked = if everywhere {
+            self.probe.scan_everything(|record| self.table.absorb(record))?
+        } else {
+            self.probe.scan_files(|record| self.table.absorb(record))?;
+            let wanted = self.table.netns_to_cover();
+            self.probe.scan_tcp(&wanted, |record| self.table.absorb(record))?
+        };
+        let in_doubt = self.table.netns_in_doubt();
         let report = |record| self.table.absorb(record);
-        let covered = self.probe.scan_tcp(wanted.as_deref(), &known, report)?;
+        let covered = self.probe.tell_passed_over(looked, &in_doubt, report)?;
         self.table.end_scan(&covered);
         if everywhere {
             self.covered = covered;

@@ -1,22 +1,22 @@
 //! The kernel's side of the house: loads the BPF programs, attaches them, polls the ring, runs
-//! the iterators. The only file that names libbpf.
+//! the iterators. The only part that names libbpf.
 
 mod btf;
 mod error;
 mod load;
+mod scan;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
-use std::io::{self, Read};
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use caps::Capability;
-use libbpf_rs::{Iter, MapCore, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{Iter, Link, RingBuffer, RingBufferBuilder};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -25,23 +25,18 @@ pub use self::btf::KernelTypes;
 pub use self::error::ProbeError;
 use self::error::{collect_notes, failed, refused, take_notes};
 use self::load::{Links, load};
+pub use self::scan::Looked;
 use crate::bpf::SockleakSkel;
 use crate::event::{self, DecodeError, Record};
-use crate::netns;
 use crate::privilege::{self, NAMESPACES};
 use crate::state::StateSet;
-use crate::table::Covered;
-
-/// What an iterator hands over at once, at the most: `PAGE_SIZE << 3` in the kernel's
-/// `bpf_seq_read()`, of pages that may have 64 KiB.
-const ITER_BUFFER: usize = 512 << 10;
 
 /// What to load.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The states of the sockets that scans report.
     pub watched: StateSet,
-    /// The states whose edges are reported as they happen.
+    /// The states whose edges are reported as they happen; with none, there is nothing to attach.
     pub transitions: StateSet,
     /// The size of the ring in bytes: a power of two, and a multiple of the page size.
     pub ring_size: u32,
@@ -56,8 +51,8 @@ pub struct Probe {
     ring: Option<RingBuffer<'static>>,
     wakeups: Epoll,
     inbox: Rc<RefCell<Inbox>>,
-    links: Links,
-    buffer: Vec<u8>,
+    links: Arc<Links>,
+    tracepoint: Option<Link>,
 }
 
 /// What has come through the ring.
@@ -95,12 +90,12 @@ impl Probe {
         let wakeups = wakeups.map_err(failed("watch the ring"))?;
 
         Ok(Self {
-            links: Links::attach(&skeleton)?,
+            links: Arc::new(Links::attach(&skeleton)?),
+            tracepoint: None,
             skeleton,
             ring: None,
             wakeups,
             inbox: Rc::default(),
-            buffer: vec![0; ITER_BUFFER],
         })
     }
 
@@ -110,7 +105,7 @@ impl Probe {
     /// Where the kernel refuses.
     pub fn attach(&mut self) -> Result<(), ProbeError> {
         let link = self.skeleton.progs.on_set_state.attach();
-        self.links.tracepoint = Some(link.map_err(refused("attach tp_btf/inet_sock_set_state"))?);
+        self.tracepoint = Some(link.map_err(refused("attach tp_btf/inet_sock_set_state"))?);
         Ok(())
     }
 
@@ -214,186 +209,6 @@ impl Probe {
         match self.skeleton.progs.walk_queues.autoload() {
             true => 1 << 16,
             false => 1 << 10,
-        }
-    }
-
-    /// Reports every watched socket that a process holds, every listener with a queue, and every
-    /// watched socket in these queues.
-    ///
-    /// # Errors
-    /// Where an iterator fails half-way.
-    pub fn scan_files(&mut self, mut report: impl FnMut(Record)) -> Result<(), ProbeError> {
-        let mut queues = false;
-        let iter = Iter::new(&self.links.files).map_err(refused("open iter/task_file"))?;
-        self.read_iter(iter, |record| {
-            queues |= matches!(record, Record::Listener(..));
-            report(record);
-        })?;
-        let Some((walk, tell)) = self.links.queues.as_ref().filter(|_| queues) else {
-            return Ok(());
-        };
-        let open = |link| Iter::new(link).map_err(refused("open iter/bpf_map_elem"));
-        let (walk, tell) = (open(walk)?, open(tell)?);
-        self.read_iter(walk, |_| {})?;
-        self.read_iter(tell, report)?;
-        self.forget_queues();
-        Ok(())
-    }
-
-    /// Empties the maps that the walk along the queues has filled.
-    fn forget_queues(&self) {
-        let maps = &self.skeleton.maps;
-        for map in [&maps.listeners, &maps.queued] {
-            for key in map.keys().collect::<Vec<_>>() {
-                // Nobody else deletes; and what stayed would be told again, and not be believed.
-                let _ = map.delete(&key);
-            }
-        }
-    }
-
-    /// Reports the watched sockets in these network namespaces (`None`: in all there are) that
-    /// have no file; and those that have one where they are not the ones whose addresses sum up to
-    /// what `known` says. Says where it could look.
-    ///
-    /// # Errors
-    /// Where an iterator fails half-way.
-    pub fn scan_tcp(
-        &mut self,
-        wanted: Option<&[u32]>,
-        known: &HashMap<u32, u64>,
-        mut report: impl FnMut(Record),
-    ) -> Result<Covered, ProbeError> {
-        let mut closed = self.inhabited_netns()?;
-        let mut namespaces = netns::all();
-        closed.retain(|netns| !namespaces.contains_key(netns));
-        if !closed.is_empty() {
-            // What has ended meanwhile is not hidden, but gone.
-            let inhabited = self.inhabited_netns()?;
-            closed.retain(|netns| inhabited.contains(netns));
-        }
-        if let Some(wanted) = wanted {
-            namespaces.retain(|netns, _| wanted.contains(netns));
-        }
-        for (netns, path) in namespaces {
-            self.tell_all(false);
-            let mut looked = self.scan_tcp_inside(netns, &path, &mut report)?;
-            if looked && self.passed_over() != known.get(&netns).copied().unwrap_or(0) {
-                self.tell_all(true);
-                looked = self.scan_tcp_inside(netns, &path, &mut report)?;
-            }
-            if !looked {
-                closed.insert(netns);
-            }
-        }
-        // One that is wanted and that nobody knows of has no process left, and no name.
-        Ok(match wanted {
-            None => Covered::AllBut(closed.into_iter().collect()),
-            Some(wanted) => {
-                let open = |netns: &u32| !closed.contains(netns);
-                Covered::Only(wanted.iter().copied().filter(open).collect())
-            }
-        })
-    }
-
-    /// Says whether it could look there.
-    fn scan_tcp_inside(
-        &mut self,
-        netns: u32,
-        path: &Path,
-        report: &mut impl FnMut(Record),
-    ) -> Result<bool, ProbeError> {
-        let Some(tcp) = &self.links.tcp else {
-            return Ok(false);
-        };
-        let own = netns::inode(Path::new("/proc/self/ns/net")).ok();
-        let iter = match own == Some(netns) {
-            true => Ok(Iter::new(tcp)),
-            false => netns::inside(path, || Iter::new(tcp)),
-        };
-        match iter {
-            Ok(iter) => self.read_iter(iter.map_err(refused("open iter/tcp"))?, report)?,
-            // It is gone with its last process, and so are its sockets.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn tell_all(&mut self, all: bool) {
-        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            bss.tell_all = all.into();
-            bss.passed_over = 0;
-        }
-    }
-
-    fn passed_over(&self) -> u64 {
-        self.skeleton.maps.bss_data.as_deref().map_or(0, |bss| bss.passed_over)
-    }
-
-    /// The network namespaces that somebody lives in, known to /proc or not.
-    fn inhabited_netns(&mut self) -> Result<BTreeSet<u32>, ProbeError> {
-        let mut iter = Iter::new(&self.links.netns).map_err(refused("open iter/task"))?;
-        let mut found = BTreeSet::new();
-        let mut filled = 0;
-        while let Some(read) = read_some(&mut iter, &mut self.buffer[filled..])? {
-            filled += read;
-            let (inodes, rest) = self.buffer[..filled].as_chunks();
-            found.extend(inodes.iter().copied().map(u32::from_ne_bytes));
-            let rest = filled - rest.len()..filled;
-            filled = rest.len();
-            self.buffer.copy_within(rest, 0);
-        }
-        // What exits has left its namespaces.
-        found.remove(&0);
-        Ok(found)
-    }
-
-    fn read_iter(
-        &mut self,
-        mut iter: Iter,
-        mut report: impl FnMut(Record),
-    ) -> Result<(), ProbeError> {
-        let mut filled = 0;
-        while let Some(read) = read_some(&mut iter, &mut self.buffer[filled..])? {
-            filled += read;
-            let mut rest = &self.buffer[..filled];
-            while !rest.is_empty() {
-                match event::decode(rest) {
-                    Ok((record, len)) => {
-                        report(record);
-                        rest = &rest[len..];
-                    }
-                    Err(DecodeError::Short(_)) => break,
-                    Err(_) => {
-                        // Where the next record begins is anybody's guess.
-                        self.inbox.borrow_mut().undecodable += 1;
-                        rest = &[];
-                    }
-                }
-            }
-            let rest = filled - rest.len()..filled;
-            filled = rest.len();
-            self.buffer.copy_within(rest, 0);
-            self.take()?.into_iter().for_each(&mut report);
-        }
-        self.take()?.into_iter().for_each(report);
-        Ok(())
-    }
-}
-
-/// Reads what an iterator has next; `None` at its end.
-fn read_some(iter: &mut Iter, buffer: &mut [u8]) -> Result<Option<usize>, ProbeError> {
-    loop {
-        match iter.read(buffer) {
-            Ok(0) => return Ok(None),
-            Ok(read) => return Ok(Some(read)),
-            // After a million objects without one of ours the kernel catches its breath.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) => {}
-            Err(error) => return Err(failed("read an iterator")(error)),
         }
     }
 }

@@ -100,6 +100,8 @@ impl Serialize for State {
 pub struct StateSet(u32);
 
 impl StateSet {
+    /// No state.
+    pub const NONE: Self = Self(0);
     /// Every state.
     pub const ALL: Self = Self(0b1_1111_1111_1110);
     /// What is meant by "leaked" where nobody says otherwise.
@@ -108,6 +110,11 @@ impl StateSet {
     /// The bits.
     pub fn bits(self) -> u32 {
         self.0
+    }
+
+    /// Whether there is none in it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// Whether the set has this state.

@@ -10,17 +10,20 @@
 //! - transitions that happen while a scan runs are applied after it. A transition older than the
 //!   reading of its socket is history: it can say since when, not what is.
 
-use std::collections::HashMap;
-use std::num::NonZeroU64;
+mod tracked;
 
-use rustc_hash::FxHashMap;
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+use indexmap::map::Entry;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
-use crate::age::{self, SLACK_NS, Since, Tick};
-use crate::conn::{Conn, SockPtr};
-use crate::event::{Holder, Listener, Pid, Process, Record, Sock, SockFlags, Transition};
+pub use self::tracked::Tracked;
+use crate::age::{SLACK_NS, Since, Tick};
+use crate::conn::SockPtr;
+use crate::event::{Holder, Listener, Pid, Process, Record, Sock, Transition};
 use crate::state::{State, StateSet};
-use crate::verdict::Verdict;
 
 /// How many sockets a table takes before it says that it is full.
 pub const CAPACITY: usize = 1 << 20;
@@ -31,12 +34,12 @@ pub struct Table {
     watched: StateSet,
     tick: Tick,
     capacity: usize,
-    /// The kernel's allocator chooses the keys, and no attacker: a fast hash will do.
-    socks: FxHashMap<SockPtr, Box<Tracked>>,
+    /// The kernel's allocator chooses the keys, and no attacker: a fast hash will do. Side by side,
+    /// because reports and scans go through all of them.
+    socks: IndexMap<SockPtr, Tracked, FxBuildHasher>,
     queues: HashMap<SockPtr, Queue>,
-    processes: HashMap<Pid, Process>,
-    /// While a scan is under way: when it began, and what happened since.
-    scan: Option<(u64, Vec<Transition>)>,
+    processes: FxHashMap<Pid, Process>,
+    scan: Option<Scan>,
     /// How many sockets no scan has read yet.
     unseen: usize,
     /// Whether there may be sockets that only a scan can find.
@@ -44,31 +47,14 @@ pub struct Table {
     full: bool,
 }
 
-/// A socket in a watched state.
-#[derive(Clone, Debug)]
-pub struct Tracked {
-    /// Which connection.
-    pub conn: Conn,
-    /// Its cookie, once it has one.
-    pub cookie: Option<NonZeroU64>,
-    /// Since when it is in its state; of what was CLOSE_WAIT once, since when it was that.
-    pub since: Since,
-    /// When data last went either way; 0 if unknown.
-    pub last_data: u64,
-    /// `rcv_nxt - copied_seq`.
-    pub unread: u32,
-    /// The pending errno.
-    pub err: u16,
-    /// Its state.
-    pub state: State,
-    /// More about it.
-    pub flags: SockFlags,
-    /// The listener in whose accept queue it waits.
-    pub listener: Option<SockPtr>,
-    /// Every descriptor that refers to it. Nearly always there is one.
-    pub holders: SmallVec<[Holder; 1]>,
-    /// When a scan last read it; 0 if none has.
-    seen: u64,
+/// A scan that is under way.
+#[derive(Debug)]
+struct Scan {
+    began: u64,
+    /// What has happened since.
+    deferred: Vec<Transition>,
+    /// In each network namespace, the sum of the addresses of the sockets that were not told.
+    passed_over: HashMap<u32, u64>,
 }
 
 /// A listener whose accept queue is not empty.
@@ -102,6 +88,15 @@ impl Covered {
         }
     }
 
+    /// It could not look into this one after all.
+    pub fn remove(&mut self, netns: u32) {
+        match self {
+            Self::All => *self = Self::AllBut(vec![netns]),
+            Self::AllBut(without) => without.push(netns),
+            Self::Only(with) => with.retain(|&with| with != netns),
+        }
+    }
+
     fn has(&self, netns: u32) -> bool {
         match self {
             Self::All => true,
@@ -118,9 +113,9 @@ impl Table {
             watched,
             tick,
             capacity,
-            socks: FxHashMap::default(),
+            socks: IndexMap::default(),
             queues: HashMap::new(),
-            processes: HashMap::new(),
+            processes: FxHashMap::default(),
             scan: None,
             unseen: 0,
             suspects: false,
@@ -130,7 +125,7 @@ impl Table {
 
     /// Every socket.
     pub fn socks(&self) -> impl Iterator<Item = (SockPtr, &Tracked)> {
-        self.socks.iter().map(|(&sock, tracked)| (sock, &**tracked))
+        self.socks.iter().map(|(&sock, tracked)| (sock, tracked))
     }
 
     /// How many sockets there are.
@@ -182,15 +177,15 @@ impl Table {
 
     /// Applies a change of state.
     pub fn apply(&mut self, transition: Transition) {
-        if let Some((_, deferred)) = &mut self.scan {
-            deferred.push(transition);
+        if let Some(scan) = &mut self.scan {
+            scan.deferred.push(transition);
             return;
         }
         let stays = self.stays(&transition);
         self.suspects |= !stays && Self::is_suspect(&transition);
         let Some(known) = self.socks.get_mut(&transition.sock) else {
             if stays {
-                self.insert(transition.sock, Tracked::entered(&transition));
+                self.enter(&transition);
             }
             return;
         };
@@ -204,7 +199,7 @@ impl Table {
         } else {
             self.remove(transition.sock);
             if stays {
-                self.insert(transition.sock, Tracked::entered(&transition));
+                self.enter(&transition);
             }
         }
     }
@@ -236,7 +231,7 @@ impl Table {
     pub fn begin_scan(&mut self, ktime: u64) {
         // Of a scan that has failed half-way, only the deferred transitions are of use.
         self.finish_scan();
-        self.scan = Some((ktime, Vec::new()));
+        self.scan = Some(Scan { began: ktime, deferred: Vec::new(), passed_over: HashMap::new() });
         (self.full, self.suspects) = (false, false);
         self.queues.clear();
         self.processes.clear();
@@ -275,6 +270,11 @@ impl Table {
                     self.processes.insert(pid, process);
                 }
             }
+            Record::PassedOver(those) => {
+                if let Some(scan) = &mut self.scan {
+                    scan.passed_over.insert(those.netns, those.sum);
+                }
+            }
         }
     }
 
@@ -299,22 +299,25 @@ impl Table {
         netns
     }
 
-    /// In each network namespace, the sum of the addresses of the sockets that the scan under way
-    /// has found with a file and a descriptor. Of these the kernel has a list; of what was
-    /// destroyed, and of MPTCP, not.
-    pub fn held_in(&self) -> HashMap<u32, u64> {
-        let began = self.scan_began();
-        let mut held: HashMap<u32, u64> = HashMap::new();
+    /// The network namespaces where the scan under way has passed over other sockets than those
+    /// that it has found with a descriptor. Of the latter count those on the kernel's list of what a
+    /// program has or had: neither what was destroyed, nor MPTCP.
+    pub fn netns_in_doubt(&self) -> Vec<u32> {
+        let Some(Scan { began, passed_over, .. }) = &self.scan else {
+            return Vec::new();
+        };
+        let mut difference = passed_over.clone();
         for (sock, tracked) in &self.socks {
-            let listed = tracked.flags.has_file()
+            let listed = tracked.flags.has_socket()
                 && !tracked.flags.is_mptcp()
                 && tracked.state != State::Close;
-            if tracked.seen >= began && listed && !tracked.holders.is_empty() {
-                let sum = held.entry(tracked.conn.netns).or_default();
-                *sum = sum.wrapping_add(sock.0);
+            if tracked.seen >= *began && listed && !tracked.holders.is_empty() {
+                let sum = difference.entry(tracked.conn.netns).or_default();
+                *sum = sum.wrapping_sub(sock.0);
             }
         }
-        held
+        difference.retain(|_, sum| *sum != 0);
+        difference.into_keys().collect()
     }
 
     /// Ends a scan that has run to its end: what it did not see is no more, unless it can be
@@ -334,13 +337,13 @@ impl Table {
     }
 
     fn finish_scan(&mut self) {
-        for transition in self.scan.take().into_iter().flat_map(|(_, deferred)| deferred) {
+        for transition in self.scan.take().into_iter().flat_map(|scan| scan.deferred) {
             self.apply(transition);
         }
     }
 
     fn scan_began(&self) -> u64 {
-        self.scan.as_ref().map_or(0, |(began, _)| *began)
+        self.scan.as_ref().map_or(0, |scan| scan.began)
     }
 
     /// Brings a socket up to date with what the scan has read of it; `None` where it is not one
@@ -350,20 +353,27 @@ impl Table {
             return None;
         }
         let began = self.scan_began();
-        let mut fresh = Tracked::seen(sock, self.tick, began);
-        let known = self.socks.get(&sock.sock).filter(|known| known.is(sock.conn, sock.cookie));
-        match known {
-            Some(known) if known.seen >= began => {}
-            known => {
-                if let Some(known) = known
-                    && (known.state == sock.state || sock.state == State::Close)
-                {
-                    fresh.since = fresh.since.narrowed_by(known.since);
+        let full = self.socks.len() >= self.capacity;
+        match self.socks.entry(sock.sock) {
+            Entry::Occupied(entry) => {
+                let known = entry.into_mut();
+                let same = known.is(sock.conn, sock.cookie);
+                if !same || known.seen < began {
+                    let mut fresh = Tracked::seen(sock, self.tick, began);
+                    if same && (known.state == sock.state || sock.state == State::Close) {
+                        fresh.since = fresh.since.narrowed_by(known.since);
+                    }
+                    self.unseen -= usize::from(known.seen == 0);
+                    *known = fresh;
                 }
-                self.insert(sock.sock, fresh);
+                Some(known)
             }
+            Entry::Vacant(_) if full => {
+                self.full = true;
+                None
+            }
+            Entry::Vacant(entry) => Some(entry.insert(Tracked::seen(sock, self.tick, began))),
         }
-        self.socks.get_mut(&sock.sock).map(|tracked| &mut **tracked)
     }
 
     /// Whether a socket belongs into the table: the program's twin of `is_watched()` in the BPF
@@ -374,110 +384,20 @@ impl Table {
             || was_close_wait && self.watched.contains(State::CloseWait)
     }
 
-    fn insert(&mut self, sock: SockPtr, tracked: Tracked) {
-        self.remove(sock);
+    /// Takes a socket that no scan has read, and that is not known.
+    fn enter(&mut self, transition: &Transition) {
         if self.socks.len() >= self.capacity {
             self.full = true;
             return;
         }
-        self.unseen += usize::from(tracked.seen == 0);
-        self.socks.insert(sock, Box::new(tracked));
+        self.unseen += 1;
+        self.socks.insert(transition.sock, Tracked::entered(transition));
     }
 
     fn remove(&mut self, sock: SockPtr) {
-        if let Some(tracked) = self.socks.remove(&sock) {
+        if let Some(tracked) = self.socks.swap_remove(&sock) {
             self.unseen -= usize::from(tracked.seen == 0);
         }
-    }
-}
-
-impl Tracked {
-    /// A socket that nobody has seen but in a transition.
-    fn entered(transition: &Transition) -> Self {
-        let exactly = Since::exactly(transition.ktime);
-        Self {
-            conn: transition.conn,
-            cookie: transition.cookie,
-            // It was in CLOSE_WAIT before, nobody knows since when.
-            since: if transition.was_reset() { Since { earliest: 0, ..exactly } } else { exactly },
-            last_data: 0,
-            unread: 0,
-            err: transition.err,
-            state: transition.new,
-            flags: transition.flags,
-            listener: None,
-            holders: SmallVec::new(),
-            seen: 0,
-        }
-    }
-
-    /// A socket as a scan saw it.
-    fn seen(sock: &Sock, tick: Tick, scan_began: u64) -> Self {
-        Self {
-            conn: sock.conn,
-            cookie: sock.cookie,
-            since: age::since(sock.state, &sock.stamps, tick),
-            last_data: age::last_data(&sock.stamps, tick),
-            unread: sock.unread,
-            err: sock.err,
-            state: sock.state,
-            flags: sock.flags,
-            listener: None,
-            holders: SmallVec::new(),
-            // A clock that lies must not make it look unseen.
-            seen: sock.stamps.ktime.max(scan_began),
-        }
-    }
-
-    /// Follows a transition to another watched state.
-    fn change(&mut self, transition: &Transition) {
-        let exactly = Since::exactly(transition.ktime);
-        if self.state == transition.new {
-            // A scan was first to see it here.
-            self.since = self.since.narrowed_by(exactly);
-        } else if !transition.was_reset() {
-            self.since = exactly;
-        }
-        self.conn = transition.conn;
-        self.cookie = transition.cookie.or(self.cookie);
-        self.state = transition.new;
-        self.flags = transition.flags;
-        self.err = transition.err;
-    }
-
-    /// Whether this is that socket, and not an earlier one at the same address.
-    fn is(&self, conn: Conn, cookie: Option<NonZeroU64>) -> bool {
-        if let (Some(mine), Some(theirs)) = (self.cookie, cookie)
-            && mine != theirs
-        {
-            return false;
-        }
-        // connect() chooses the local port after it has entered SYN_SENT.
-        let mut mine = self.conn;
-        if mine.local.port == 0 {
-            mine.local.port = conn.local.port;
-        }
-        mine == conn
-    }
-
-    /// What went wrong with it.
-    pub fn verdict(&self) -> Option<Verdict> {
-        // Before a scan has read it, nobody knows what is unread.
-        if self.seen == 0 && self.state != State::Close {
-            return None;
-        }
-        Verdict::of(self.state, self.flags, self.listener.is_some(), self.unread, self.err)
-    }
-
-    /// Whether no program will ever refer to it.
-    pub fn ownerless(&self) -> bool {
-        self.flags.ownerless()
-    }
-
-    /// How many bytes the program has not read; `None` where no scan has looked, or could see it.
-    pub fn unread_bytes(&self) -> Option<u32> {
-        let fin = u32::from(self.flags.peer_closed() && self.unread > 0);
-        (self.seen != 0 && !self.flags.read_by_mptcp()).then(|| self.unread - fin)
     }
 }
 

@@ -45,6 +45,44 @@ enum bpf_func_id {
 	BPF_FUNC_sock_from_file = 162,
 };
 
+/*
+ * What iterators are handed, and lists. They are laid out the same on every kernel and stand here as they
+ * do there, up to the last field that is used: nothing is looked up in the kernel's BTF, which takes
+ * libbpf a millisecond for each type.
+ */
+struct bpf_map;
+struct file;
+struct seq_file;
+struct sock_common;
+struct task_struct;
+struct list_head {
+	struct list_head *next;
+};
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	__u64 session_id;
+};
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
+};
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
+};
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {
@@ -56,9 +94,6 @@ typedef struct {
 typedef struct {
 	unsigned int val;
 } kuid_t;
-struct list_head {
-	struct list_head *next;
-};
 struct ns_common {
 	unsigned int inum;
 };
@@ -193,32 +228,6 @@ struct mptcp_sock {
 struct mptcp_subflow_context {
 	struct list_head node;
 	struct sock *tcp_sock;
-};
-
-/* Iterators. */
-struct seq_file;
-struct bpf_iter_meta {
-	struct seq_file *seq;
-	__u64 session_id;
-};
-struct bpf_iter__task {
-	struct bpf_iter_meta *meta;
-	struct task_struct *task;
-};
-struct bpf_iter__task_file {
-	struct bpf_iter_meta *meta;
-	struct task_struct *task;
-	__u32 fd;
-	struct file *file;
-};
-struct bpf_iter__bpf_map_elem {
-	struct bpf_iter_meta *meta;
-	void *key;
-	void *value;
-};
-struct bpf_iter__tcp {
-	struct bpf_iter_meta *meta;
-	struct sock_common *sk_common;
 };
 
 #pragma clang attribute pop

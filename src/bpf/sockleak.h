@@ -21,6 +21,7 @@ enum record_kind {
 	RECORD_UNHELD = 4,   /* struct sock_record: a socket, whoever has it */
 	RECORD_LISTENER = 5, /* struct listener_record: a listener whose queue is not empty */
 	RECORD_PROCESS = 6,  /* struct process_record: a process that holds one of the above */
+	RECORD_PASSED_OVER = 7, /* struct passed_over_record: what RECORD_UNHELD leaves out */
 };
 
 enum sock_flag {
@@ -105,10 +106,17 @@ struct process_record {
 	__u8 comm[COMM_LEN];
 };
 
+struct passed_over_record {
+	__u32 kind;
+	__u32 netns; /* inode of the network namespace */
+	__u64 sum;   /* of the addresses of the sockets: another set has another sum */
+};
+
 _Static_assert(sizeof(struct conn) == 48, "conn");
 _Static_assert(sizeof(struct transition_record) == 96, "transition_record");
 _Static_assert(sizeof(struct sock_record) == 120, "sock_record");
 _Static_assert(sizeof(struct listener_record) == 80, "listener_record");
 _Static_assert(sizeof(struct process_record) == 40, "process_record");
+_Static_assert(sizeof(struct passed_over_record) == 16, "passed_over_record");
 
 #endif

@@ -5,7 +5,7 @@ use std::mem;
 
 use anyhow::Result;
 
-use super::show;
+use super::{config, show};
 use crate::cli::ReportArgs;
 use crate::exit::Exit;
 use crate::monitor::Monitor;
@@ -15,8 +15,7 @@ use crate::monitor::Monitor;
 /// # Errors
 /// Where the kernel side cannot run, or stdout is gone.
 pub fn run(args: &ReportArgs) -> Result<Exit> {
-    let kernel = &args.kernel;
-    let mut monitor = Monitor::open(args.watched(), kernel.ring_size, kernel.btf.file.clone())?;
+    let mut monitor = Monitor::open(&config(args, false))?;
     monitor.drop_privilege()?;
     monitor.scan_all()?;
     let report = monitor.report(&args.filter(), args.sort);

@@ -9,9 +9,22 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::cli::{Format, ReportArgs};
 use crate::group::Grouped;
+use crate::probe::Config;
 use crate::report::Report;
+use crate::state::StateSet;
 use crate::view::text::Style;
 use crate::view::{json, text};
+
+/// What to load for reports, whether one or one after the other.
+fn config(args: &ReportArgs, follow: bool) -> Config {
+    let watched = args.watched();
+    Config {
+        watched,
+        transitions: if follow { watched } else { StateSet::NONE },
+        ring_size: args.kernel.ring_size,
+        btf: args.kernel.btf.file.clone(),
+    }
+}
 
 /// Writes a report as the options say.
 fn show(

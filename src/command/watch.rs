@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use anyhow::Result;
 
-use super::show;
+use super::{config, show};
 use crate::cli::WatchArgs;
 use crate::exit::Exit;
 use crate::monitor::{Monitor, now};
@@ -17,10 +17,8 @@ use crate::trend::Trend;
 /// # Errors
 /// Where the kernel side cannot run, or stdout is gone.
 pub fn run(args: &WatchArgs) -> Result<Exit> {
-    let kernel = &args.report.kernel;
     let filter = args.report.filter();
-    let mut monitor =
-        Monitor::open(args.report.watched(), kernel.ring_size, kernel.btf.file.clone())?;
+    let mut monitor = Monitor::open(&config(&args.report, true))?;
     monitor.attach()?;
     monitor.drop_privilege()?;
     let stop = Stop::on_signals()?;

@@ -15,6 +15,7 @@ use crate::filter::Filter;
 use crate::monitor::Monitor;
 use crate::netns;
 use crate::privilege::SELF_TEST;
+use crate::probe::Config;
 use crate::report::{Report, SocketRow, SortKey};
 use crate::state::StateSet;
 use crate::verdict::Verdict;
@@ -70,7 +71,12 @@ impl SelfTest {
             self.own_network_namespace = true;
         }
         // The way of `watch`: attached first, and without privilege from then on.
-        let mut monitor = Monitor::open(StateSet::CLOSE_WAIT, RING_SIZE, btf)?;
+        let mut monitor = Monitor::open(&Config {
+            watched: StateSet::CLOSE_WAIT,
+            transitions: StateSet::CLOSE_WAIT,
+            ring_size: RING_SIZE,
+            btf,
+        })?;
         monitor.attach()?;
         monitor.drop_privilege()?;
         let mut leaks = Vec::new();

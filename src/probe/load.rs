@@ -12,7 +12,7 @@ use super::{Config, ProbeError};
 use crate::bpf::{OpenSockleakSkel, SockleakSkel, SockleakSkelBuilder};
 use crate::pidns;
 
-/// What is attached.
+/// The iterators.
 pub(super) struct Links {
     pub(super) files: Link,
     pub(super) netns: Link,
@@ -20,7 +20,6 @@ pub(super) struct Links {
     pub(super) queues: Option<(Link, Link)>,
     /// Since 5.9 (52d87d5f6418).
     pub(super) tcp: Option<Link>,
-    pub(super) tracepoint: Option<Link>,
 }
 
 impl Links {
@@ -42,7 +41,6 @@ impl Links {
             netns: progs.scan_netns.attach().map_err(refused("attach iter/task"))?,
             queues: queues.map_err(refused("attach iter/bpf_map_elem"))?,
             tcp: tcp.map_err(refused("attach iter/tcp"))?,
-            tracepoint: None,
         })
     }
 }
@@ -72,6 +70,7 @@ fn configure(
 
     let (has_map_iterator, has_loop) =
         (kernel.has_struct("bpf_iter__bpf_map_elem"), kernel.has_helper("bpf_loop"));
+    open.progs.on_set_state.set_autoload(!config.transitions.is_empty());
     open.progs.walk_queues.set_autoload(has_map_iterator && has_loop);
     open.progs.walk_queues_unrolled.set_autoload(has_map_iterator && !has_loop);
     open.progs.scan_queued.set_autoload(has_map_iterator);

@@ -1,10 +1,13 @@
 //! What must hold of the table, whatever comes in which order.
 
+use std::num::NonZeroU64;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::conn::Endpoint;
-use crate::event::Stamps;
+use crate::conn::{Conn, Endpoint};
+use crate::event::{PassedOver, SockFlags, Stamps};
+use crate::verdict::Verdict;
 
 const MS: u64 = 1_000_000;
 const TICK: Tick = Tick { ns: 4 * MS };
@@ -297,6 +300,31 @@ fn where_a_scan_did_not_look_nothing_is_deleted() {
 }
 
 #[test]
+fn what_a_scan_passes_over_has_to_be_what_is_held() {
+    let in_doubt = |passed_over: &[u64]| {
+        let mut table = table();
+        table.begin_scan(600 * MS);
+        table.absorb(Record::Held(holder(7, 3), seen(10, 610, 10)));
+        table.absorb(Record::Held(holder(7, 4), seen(20, 610, 10)));
+        table.absorb(Record::Held(holder(8, 4), seen(20, 610, 10)));
+        // Of what was destroyed there is no list.
+        let mut destroyed = seen(40, 610, 10);
+        destroyed.state = State::Close;
+        table.absorb(Record::Held(holder(7, 5), destroyed));
+        if !passed_over.is_empty() {
+            let sum = passed_over.iter().sum();
+            table.absorb(Record::PassedOver(PassedOver { netns: 1, sum }));
+        }
+        table.netns_in_doubt()
+    };
+    assert_eq!(in_doubt(&[10, 20]), [0; 0]);
+    assert_eq!(in_doubt(&[10, 20, 30]), [1], "one more");
+    assert_eq!(in_doubt(&[10]), [1], "one less");
+    assert_eq!(in_doubt(&[10, 21]), [1], "another");
+    assert_eq!(in_doubt(&[]), [1], "none");
+}
+
+#[test]
 fn a_scan_that_failed_half_way_deletes_nothing() {
     let mut table = table();
     table.apply(enters(1, 500));
@@ -388,7 +416,7 @@ fn any_scan() -> impl Strategy<Value = Vec<Record>> {
             Record::Held(..) => 1,
             Record::Queued(..) => 2,
             Record::Unheld(..) => 3,
-            Record::Process(..) | Record::Transition(_) => 4,
+            Record::Process(..) | Record::PassedOver(_) | Record::Transition(_) => 4,
         };
         let mut records = records;
         records.sort_by_key(order);

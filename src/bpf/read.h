@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* How to read a socket, and what user space wants to know of which. */
+#ifndef SOCKLEAK_READ_H
+#define SOCKLEAK_READ_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include "sockleak.h"
+
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
+#define SHUTDOWN_MASK 3
+#define PROC_PID_INIT_INO 0xEFFFFFFCU
+#define MAX_PID_NS_LEVEL 32
+
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT,
+	TCP_SYN_RECV,
+	TCP_FIN_WAIT1,
+	TCP_FIN_WAIT2,
+	TCP_TIME_WAIT,
+	TCP_CLOSE,
+	TCP_CLOSE_WAIT,
+	TCP_LAST_ACK,
+	TCP_LISTEN,
+	TCP_CLOSING,
+	TCP_NEW_SYN_RECV,
+};
+
+/* Set by user space before the programs are loaded, as are the others of this kind. */
+const volatile __u32 watched_states = 1 << TCP_CLOSE_WAIT; /* a bit for each state's number */
+const volatile __u32 pid_namespace = PROC_PID_INIT_INO;	   /* whose numbers user space reads */
+
+/* Records that found no room. */
+__u64 lost = 0;
+
+static __always_inline __u32 in_set(__u32 set, __u8 state)
+{
+	return set >> (state & 31) & 1;
+}
+
+static __always_inline void count_lost(__u64 records)
+{
+	__sync_fetch_and_add(&lost, records);
+}
+
+/*
+ * The tgid as user space sees it: in the PID namespace it lives in, which may be
+ * a container's. 0 where the task is not visible there.
+ */
+static __always_inline __u32 visible_tgid(struct task_struct *task)
+{
+	struct pid *pid;
+	struct upid *numbers;
+	unsigned int level;
+
+	if (pid_namespace == PROC_PID_INIT_INO)
+		return BPF_CORE_READ(task, tgid);
+	pid = BPF_CORE_READ(task, group_leader, thread_pid);
+	level = BPF_CORE_READ(pid, level);
+	numbers = (void *)pid + bpf_core_field_offset(pid->numbers);
+	for (unsigned int i = 0; i <= MAX_PID_NS_LEVEL && i <= level; i++) {
+		struct upid *upid = (void *)numbers + i * bpf_core_type_size(struct upid);
+
+		if (BPF_CORE_READ(upid, ns, ns.inum) == pid_namespace)
+			return BPF_CORE_READ(upid, nr);
+	}
+	return 0;
+}
+
+static __always_inline void v4_mapped(__u8 out[16], __be32 addr)
+{
+	__u32 *words = (__u32 *)out;
+
+	words[0] = 0;
+	words[1] = 0;
+	words[2] = bpf_htonl(0xffff);
+	words[3] = addr;
+}
+
+/*
+ * A field of what `p` points to. Where the verifier knows the type of the pointer it
+ * is read in place; elsewhere through a helper, which takes ten times as long. A read
+ * through a null pointer gives 0, either way. `known` is a constant.
+ */
+#define READ(known, p, field) ((known) ? (p)->field : BPF_CORE_READ(p, field))
+
+/* Whether the kernel has a helper. Without it, the verifier drops the branch as dead. */
+#define HAS_HELPER(name) bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_##name)
+
+/* All of a connection but its local port. */
+static __always_inline void read_conn(struct sock_common *skc, bool known, struct conn *conn)
+{
+	struct net *net = READ(known, skc, skc_net.net);
+
+	if (READ(known, skc, skc_family) == AF_INET6) {
+		BPF_CORE_READ_INTO(&conn->saddr, skc, skc_v6_rcv_saddr.in6_u.u6_addr8);
+		BPF_CORE_READ_INTO(&conn->daddr, skc, skc_v6_daddr.in6_u.u6_addr8);
+	} else {
+		v4_mapped(conn->saddr, READ(known, skc, skc_rcv_saddr));
+		v4_mapped(conn->daddr, READ(known, skc, skc_daddr));
+	}
+	conn->dport = bpf_ntohs(READ(known, skc, skc_dport));
+	conn->netns = READ(known, net, ns.inum);
+	conn->cookie = READ(known, skc, skc_cookie.counter);
+}
+
+/* Not from skc_num: a destroyed connection has given that back, but not forgotten this. */
+static __always_inline __u16 read_sport(struct inet_connection_sock *icsk, bool known)
+{
+	return bpf_ntohs(READ(known, icsk, icsk_inet.inet_sport));
+}
+
+static __always_inline __u16 read_flags(struct sock *sk, bool known)
+{
+	struct socket *socket = READ(known, sk, sk_socket);
+	unsigned long bits = READ(known, sk, __sk_common.skc_flags);
+	__u8 shutdown = READ(known, sk, sk_shutdown);
+
+	return !!socket * SOCK_HAS_SOCKET | !!READ(known, socket, file) * SOCK_HAS_FILE |
+	       (bits >> SOCK_DONE & 1) * SOCK_PEER_CLOSED |
+	       (bits >> SOCK_DEAD & 1) * SOCK_ORPHAN |
+	       BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock) * SOCK_KERNEL |
+	       (shutdown == SHUTDOWN_MASK) * SOCK_SHUT_BOTH;
+}
+
+static __always_inline __u16 read_tcp_flags(struct tcp_sock *tp, bool known)
+{
+	__u8 subflow = 0;
+
+	if (bpf_core_field_exists(tp->is_mptcp))
+		subflow = READ(known, tp, is_mptcp);
+	return read_flags((struct sock *)tp, known) | !!READ(known, tp, rcv_nxt) * SOCK_CONNECTED |
+	       !!subflow * SOCK_SUBFLOW;
+}
+
+/*
+ * Is this a socket that user space asked for? With CLOSE_WAIT goes what a RST
+ * turns it into: CLOSE, on a connection whose peer had said goodbye before.
+ */
+static __always_inline __u32 is_watched(struct sock_common *skc, bool known)
+{
+	unsigned long flags = READ(known, skc, skc_flags);
+	__u8 state = READ(known, skc, skc_state);
+
+	return in_set(watched_states, state) |
+	       (in_set(watched_states, TCP_CLOSE_WAIT) & in_set(1 << TCP_CLOSE, state) &
+		flags >> SOCK_DONE);
+}
+
+/*
+ * The time comes first: what is read after it can be newer than the time says, but
+ * never older, so that an earlier transition is known to be history.
+ */
+static __always_inline void read_common(struct sock_common *skc, bool known,
+					struct sock_record *record)
+{
+	record->ktime = bpf_ktime_get_ns();
+	record->jiffies = bpf_jiffies64();
+	record->sock = (__u64)skc;
+	record->state = READ(known, skc, skc_state);
+	read_conn(skc, known, &record->conn);
+}
+
+static __always_inline void read_sock(struct tcp_sock *tp, bool known, struct sock_record *record)
+{
+	struct sock *sk = (struct sock *)tp;
+
+	read_common(&sk->__sk_common, known, record);
+	record->conn.sport = read_sport(&tp->inet_conn, known);
+	record->flags = read_tcp_flags(tp, known);
+	record->err = READ(known, sk, sk_err);
+	record->unread = READ(known, tp, rcv_nxt) - READ(known, tp, copied_seq);
+	record->mstamp = READ(known, tp, tcp_mstamp);
+	record->rcv_tstamp = READ(known, tp, rcv_tstamp);
+	record->lrcvtime = READ(known, tp, inet_conn.icsk_ack.lrcvtime);
+	record->lsndtime = READ(known, tp, lsndtime);
+}
+
+#endif
