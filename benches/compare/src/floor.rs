@@ -99,8 +99,9 @@ impl RunStats {
 
     /// The mean of one run since `earlier`.
     pub(crate) fn mean_since(self, earlier: Self) -> Option<f64> {
-        let runs = self.runs - earlier.runs;
-        (runs > 0).then(|| (self.nanoseconds - earlier.nanoseconds) as f64 / runs as f64)
+        // They are fewer where a program has gone meanwhile.
+        let runs = self.runs.checked_sub(earlier.runs).filter(|&runs| runs > 0)?;
+        Some(self.nanoseconds.checked_sub(earlier.nanoseconds)? as f64 / runs as f64)
     }
 }
 

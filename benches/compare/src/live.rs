@@ -18,7 +18,7 @@ use crate::floor::{RunStats, Statistics, program_ids};
 use crate::parse;
 use crate::results::ChurnRow;
 use crate::summary::Summary;
-use crate::tool::Tool;
+use crate::tool::{Tool, complaint};
 
 pub(crate) use load::load;
 pub(crate) use standing::standing;
@@ -46,11 +46,14 @@ struct Follower {
     name: &'static str,
     /// Empty: none.
     command: Vec<String>,
+    /// It may die: bpftrace does when a map changes while it prints it.
+    is_peer: bool,
 }
 
 #[derive(Default)]
 struct Readings {
     refused: Option<String>,
+    deaths: Vec<String>,
     rate: Vec<f64>,
     lost: Vec<f64>,
     added: Vec<f64>,
@@ -65,6 +68,7 @@ fn followers(options: &Options) -> Result<Vec<Follower>> {
     let follower = |name, command: &[&str]| Follower {
         name,
         command: command.iter().map(ToString::to_string).collect(),
+        is_peer: matches!(command.first(), Some(&(TCPSTATES | "bpftrace"))),
     };
     Ok(vec![
         follower(NO_TOOL, &[]),
@@ -130,12 +134,20 @@ fn beside(
         return Ok(None);
     };
     let (during, cpu) = churn.window(|| {
-        let before = tool.cpu_seconds()?;
+        let before = tool.cpu_seconds();
         thread::sleep(window);
-        Ok(tool.cpu_seconds()? - before)
+        Ok(before.and_then(|before| Ok(tool.cpu_seconds()? - before)))
     })?;
-    tool.stop()?;
-    Ok(Some((during, cpu)))
+    let complaint = complaint(tool.err());
+    let cost = tool.stop()?;
+    match cpu {
+        Ok(cpu) => Ok(Some((during, cpu))),
+        Err(_) if follower.is_peer => {
+            readings.deaths.push(format!("it has died: {complaint}"));
+            Ok(None)
+        }
+        Err(error) => Err(error.context(format!("{}: {cost:?}: {complaint}", follower.name))),
+    }
 }
 
 /// How long the tool's programs run for each transition, and what the tool says it has lost.
@@ -188,7 +200,11 @@ fn rows(followers: &[Follower], readings: Vec<Readings>) -> Vec<ChurnRow> {
         .zip(readings)
         .map(|(follower, readings)| ChurnRow {
             tool: follower.name.to_owned(),
-            refused: readings.refused,
+            refused: readings.refused.or(readings
+                .deaths
+                .into_iter()
+                .next()
+                .filter(|_| readings.rate.is_empty())),
             connections_per_second: Summary::of(readings.rate),
             throughput_lost_percent: Summary::of(readings.lost),
             cpu_added_percent: Summary::of(readings.added),
