@@ -72,7 +72,10 @@ impl Digits {
 
 impl Serialize for Endpoint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self.addr {
+            IpAddr::V4(addr) => serializer.serialize_str(Digits::of_v4(addr, self.port).as_str()),
+            IpAddr::V6(_) => serializer.collect_str(self),
+        }
     }
 }
 

@@ -85,8 +85,10 @@ tail_of() {
 tools/need.sh qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio ss:iproute2 \
     jq:jq gpgv:gpgv xz:xz-utils
 mkdir -p "$vm"
-tests/vm/fetch.sh "$vm" "${series[@]}"
+tests/vm/fetch.sh "$vm" "${series[@]}" &
+fetching=$!
 build_tests >"$vm/programs"
+wait "$fetching"
 mapfile -t programs <"$vm/programs"
 tests/vm/initramfs.sh "$vm/initramfs" "$sockleak" "${programs[@]}"
 
