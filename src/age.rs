@@ -8,6 +8,10 @@ use crate::state::State;
 /// the kernel's tracepoint and the store that follows it, in which a virtual machine may be stopped.
 pub const SLACK_NS: u64 = 50_000_000;
 
+/// What a connection's own stamps and the clock may differ by: jiffies stand still while a virtual
+/// machine's CPU is stopped, and catch up later.
+pub const STAMP_SLACK_NS: u64 = 500_000_000;
+
 /// The kernel's tick, 1/HZ s, in which it counts jiffies.
 #[derive(Clone, Copy, Debug)]
 pub struct Tick {
@@ -35,10 +39,10 @@ impl Since {
         self.earliest == self.latest
     }
 
-    /// Whether a moment lies within the bounds, give or take [`SLACK_NS`].
+    /// Whether a moment lies within the bounds, give or take [`STAMP_SLACK_NS`].
     pub fn allows(self, ktime: u64) -> bool {
-        ktime <= self.latest.saturating_add(SLACK_NS)
-            && self.earliest <= ktime.saturating_add(SLACK_NS)
+        ktime <= self.latest.saturating_add(STAMP_SLACK_NS)
+            && self.earliest <= ktime.saturating_add(STAMP_SLACK_NS)
     }
 
     /// What two sources say together, `self` being the one to believe where they disagree.

@@ -130,7 +130,10 @@ impl Probe {
         let files = &self.links.files;
         let try_it = || privilege::keep_only(kept).is_ok() && Iter::new(files).is_ok();
         // Capabilities are a thread's own.
-        let works = thread::scope(|scope| scope.spawn(try_it).join().unwrap_or(false));
+        let works = thread::scope(|scope| {
+            let thread = thread::Builder::new().spawn_scoped(scope, try_it);
+            thread.is_ok_and(|thread| thread.join().unwrap_or(false))
+        });
         take_notes();
         works
     }

@@ -10,7 +10,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use libbpf_rs::{Iter, MapCore};
 
@@ -45,7 +45,7 @@ impl Probe {
     /// # Errors
     /// Where an iterator fails half-way.
     pub fn scan_files(&mut self, report: impl FnMut(Record)) -> Result<(), ProbeError> {
-        self.scan_files_and(|_, _| Ok(()), report)
+        self.gather_with_queues(Links::read_files, report)
     }
 
     /// The same, and as [`Probe::scan_tcp`] does in every network namespace there is.
@@ -58,7 +58,15 @@ impl Probe {
             closed.extend(links.read_netns(&mut paths, pieces)?);
             Ok(Looked { covered: Covered::AllBut(closed.into_iter().collect()), paths })
         };
-        self.scan_files_and(look, report)
+        let read = |links: &Links, pieces: &Pieces| {
+            thread::scope(|scope| {
+                let looking = spawn(scope, || look(links, pieces))?;
+                let files = links.read_files(pieces);
+                let looked = join(looking);
+                files.and(looked)
+            })
+        };
+        self.gather_with_queues(read, report)
     }
 
     /// Reports the watched sockets in these network namespaces that no program has; and as a sum,
@@ -110,30 +118,21 @@ impl Probe {
         }
     }
 
-    /// Scans files and queues; meanwhile, `also`.
-    fn scan_files_and<T: Send>(
+    /// [`Probe::gather`], and then what waits in the queues of the listeners that were told.
+    fn gather_with_queues<T: Send>(
         &mut self,
-        also: impl FnOnce(&Links, &Pieces) -> Result<T, ProbeError> + Send,
+        read: impl FnOnce(&Links, &Pieces) -> Result<T, ProbeError> + Send,
         mut report: impl FnMut(Record),
     ) -> Result<T, ProbeError> {
         let mut queues = false;
-        let read = |links: &Links, pieces: &Pieces| {
-            thread::scope(|scope| {
-                let also = scope.spawn(|| also(links, pieces));
-                let files = Iter::new(&links.files).map_err(refused("open iter/task_file"));
-                let files = files.and_then(|files| read_out(files, pieces));
-                let also = join(also);
-                files.and(also)
-            })
-        };
-        let also = self.gather(read, |record| {
+        let value = self.gather(read, |record| {
             queues |= matches!(record, Record::Listener(..));
             report(record);
         })?;
         if queues {
             self.scan_queues(report)?;
         }
-        Ok(also)
+        Ok(value)
     }
 
     /// Reports what waits in the queues of the listeners that the scan of files has noted.
@@ -168,7 +167,7 @@ impl Probe {
         let links = Arc::clone(&self.links);
         thread::scope(|scope| {
             let (sender, pieces) = sync_channel(PIECES);
-            let reader = scope.spawn(move || read(&links, &sender));
+            let reader = spawn(scope, move || read(&links, &sender))?;
             for piece in pieces {
                 let mut rest = piece.as_slice();
                 while !rest.is_empty() {
@@ -193,6 +192,10 @@ impl Probe {
 }
 
 impl Links {
+    fn read_files(&self, pieces: &Pieces) -> Result<(), ProbeError> {
+        read_out(Iter::new(&self.files).map_err(refused("open iter/task_file"))?, pieces)
+    }
+
     /// The network namespaces that somebody lives in or that have a name, each with a path to enter
     /// it by; and those that there is no way into.
     fn find_netns(&self) -> Result<(BTreeMap<u32, PathBuf>, BTreeSet<u32>), ProbeError> {
@@ -278,6 +281,14 @@ fn read_some<'a>(iter: &mut Iter, buffer: &'a mut [u8]) -> Result<Option<&'a [u8
             Err(error) => return Err(failed("read an iterator")(error)),
         }
     }
+}
+
+/// Where the host has no room for another thread, it is an error and no panic.
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    run: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>, ProbeError> {
+    thread::Builder::new().spawn_scoped(scope, run).map_err(failed("start a thread"))
 }
 
 fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use proptest::prelude::*;
 
 use super::*;
+use crate::age::STAMP_SLACK_NS;
 use crate::conn::{Conn, Endpoint};
 use crate::event::{PassedOver, SockFlags, Stamps};
 use crate::verdict::Verdict;
@@ -111,7 +112,7 @@ fn what_was_there_first_has_bounds() {
     scan(&mut table, 10_000, [Record::Held(holder(7, 3), seen(1, 10_000, 2_000))]);
     let since = only(&table).since;
     assert!(!since.is_exact() && since.allows(8_000 * MS));
-    assert!(!since.allows(7_900 * MS) && !since.allows(8_100 * MS));
+    assert!(!since.allows(7_400 * MS) && !since.allows(8_600 * MS));
 }
 
 #[test]
@@ -456,7 +457,7 @@ proptest! {
             prop_assert_eq!(tracked.unread_bytes(), expected.unread_bytes());
             prop_assert_eq!(table.holders(tracked), fresh.holders(expected));
             prop_assert!(expected.since.allows(tracked.since.latest));
-            prop_assert!(tracked.since.earliest + SLACK_NS >= expected.since.earliest);
+            prop_assert!(tracked.since.earliest + STAMP_SLACK_NS >= expected.since.earliest);
             prop_assert!(tracked.since.earliest <= tracked.since.latest);
         }
     }

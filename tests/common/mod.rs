@@ -46,7 +46,7 @@ pub(crate) fn allow_locked_memory() {
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 }
 
-/// Whether limits in intervals are to be lifted.
+/// Whether this machine is emulated: limits in intervals are to be lifted, and its clocks may stop.
 pub(crate) fn slow_machine() -> bool {
     std::env::var_os("SOCKLEAK_TEST_SLOW").is_some()
 }
