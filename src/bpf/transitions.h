@@ -96,9 +96,9 @@ static __always_inline void emit_transition(struct inet_connection_sock *icsk, b
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_set_state, struct sock *sk, int oldstate, int newstate)
 {
-	/* Most transitions end here. */
+	/* Most transitions end here. (What has no struct socket has no descriptor.) */
 	if (!in_set(transitions_of, oldstate) && !in_set(transitions_of, newstate) &&
-	    newstate != TCP_CLOSE)
+	    (newstate != TCP_CLOSE || !sk->sk_socket))
 		return 0;
 	if (sk->sk_protocol == IPPROTO_MPTCP) {
 		emit_transition((struct inet_connection_sock *)sk, false, oldstate, newstate,
