@@ -86,9 +86,6 @@ struct bpf_iter__tcp {
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {
-	int counter;
-} atomic_t;
-typedef struct {
 	__s64 counter;
 } atomic64_t;
 typedef struct {
@@ -223,7 +220,6 @@ struct tcp_sock {
 };
 struct mptcp_sock {
 	struct list_head conn_list;
-	struct sock *first;
 };
 struct mptcp_subflow_context {
 	struct list_head node;
