@@ -88,7 +88,7 @@ test-kernels: static
 	SOCKLEAK=$(STATIC) tests/vm/kernels.sh
 
 # Side by side with what people use today, in network namespaces of its own: a quarter of an hour.
-# `make bench QUICK=1` takes three minutes, and leaves docs/performance.md as it is.
+# `make bench QUICK=1` takes five minutes, and leaves docs/performance.md as it is.
 bench: build
 	@tools/need.sh ss:iproute2 lsof:lsof /usr/sbin/tcpstates:libbpf-tools bpftrace:bpftrace \
 	    watch:procps
