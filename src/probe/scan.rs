@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 use libbpf_rs::{Iter, MapCore};
@@ -28,7 +28,18 @@ const READ_MAX: usize = 512 << 10;
 /// How many such pieces, usually of 32 KiB, may wait to be decoded.
 const PIECES: usize = 16;
 
-type Pieces = SyncSender<Vec<u8>>;
+/// Takes what iterators have told to where it is decoded.
+struct Pieces<'a> {
+    told: SyncSender<Piece>,
+    /// To be filled again: new memory would cost as much as what is read into it.
+    used: &'a Mutex<Vec<Piece>>,
+}
+
+/// What an iterator has told at once.
+struct Piece {
+    buffer: Vec<u8>,
+    len: usize,
+}
 
 /// Where a scan has looked for sockets that no process holds.
 #[derive(Debug)]
@@ -53,12 +64,12 @@ impl Probe {
     /// # Errors
     /// Where an iterator fails half-way.
     pub fn scan_everything(&mut self, report: impl FnMut(Record)) -> Result<Looked, ProbeError> {
-        let look = |links: &Links, pieces: &Pieces| {
+        let look = |links: &Links, pieces: &Pieces<'_>| {
             let (mut paths, mut closed) = links.find_netns()?;
             closed.extend(links.read_netns(&mut paths, pieces)?);
             Ok(Looked { covered: Covered::AllBut(closed.into_iter().collect()), paths })
         };
-        let read = |links: &Links, pieces: &Pieces| {
+        let read = |links: &Links, pieces: &Pieces<'_>| {
             thread::scope(|scope| {
                 let looking = spawn(scope, || look(links, pieces))?;
                 let files = links.read_files(pieces);
@@ -79,7 +90,7 @@ impl Probe {
         wanted: &[u32],
         report: impl FnMut(Record),
     ) -> Result<Looked, ProbeError> {
-        let look = |links: &Links, pieces: &Pieces| {
+        let look = |links: &Links, pieces: &Pieces<'_>| {
             // One that nobody knows of has no process left, and no name.
             let mut paths = if wanted.is_empty() { BTreeMap::new() } else { netns::all() };
             paths.retain(|netns, _| wanted.contains(netns));
@@ -121,7 +132,7 @@ impl Probe {
     /// [`Probe::gather`], and then what waits in the queues of the listeners that were told.
     fn gather_with_queues<T: Send>(
         &mut self,
-        read: impl FnOnce(&Links, &Pieces) -> Result<T, ProbeError> + Send,
+        read: impl FnOnce(&Links, &Pieces<'_>) -> Result<T, ProbeError> + Send,
         mut report: impl FnMut(Record),
     ) -> Result<T, ProbeError> {
         let mut queues = false;
@@ -137,7 +148,7 @@ impl Probe {
 
     /// Reports what waits in the queues of the listeners that the scan of files has noted.
     fn scan_queues(&mut self, report: impl FnMut(Record)) -> Result<(), ProbeError> {
-        let read = |links: &Links, pieces: &Pieces| {
+        let read = |links: &Links, pieces: &Pieces<'_>| {
             let Some((walk, tell)) = &links.queues else {
                 return Ok(());
             };
@@ -161,15 +172,17 @@ impl Probe {
     /// through the ring meanwhile.
     fn gather<T: Send>(
         &mut self,
-        read: impl FnOnce(&Links, &Pieces) -> Result<T, ProbeError> + Send,
+        read: impl FnOnce(&Links, &Pieces<'_>) -> Result<T, ProbeError> + Send,
         mut report: impl FnMut(Record),
     ) -> Result<T, ProbeError> {
         let links = Arc::clone(&self.links);
+        let used = Mutex::default();
         thread::scope(|scope| {
-            let (sender, pieces) = sync_channel(PIECES);
-            let reader = spawn(scope, move || read(&links, &sender))?;
+            let (told, pieces) = sync_channel(PIECES);
+            let used = &used;
+            let reader = spawn(scope, move || read(&links, &Pieces { told, used }))?;
             for piece in pieces {
-                let mut rest = piece.as_slice();
+                let mut rest = &piece.buffer[..piece.len];
                 while !rest.is_empty() {
                     match event::decode(rest) {
                         Ok((record, len)) => {
@@ -183,6 +196,7 @@ impl Probe {
                         }
                     }
                 }
+                used.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
                 self.take()?.into_iter().for_each(&mut report);
             }
             self.take()?.into_iter().for_each(report);
@@ -192,7 +206,7 @@ impl Probe {
 }
 
 impl Links {
-    fn read_files(&self, pieces: &Pieces) -> Result<(), ProbeError> {
+    fn read_files(&self, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
         read_out(Iter::new(&self.files).map_err(refused("open iter/task_file"))?, pieces)
     }
 
@@ -215,8 +229,12 @@ impl Links {
         let mut iter = Iter::new(&self.netns).map_err(refused("open iter/task"))?;
         let mut buffer = vec![0; READ_MAX];
         let mut found = BTreeSet::new();
-        while let Some(told) = read_some(&mut iter, &mut buffer)? {
-            let (inodes, _) = told.as_chunks();
+        loop {
+            let len = read_some(&mut iter, &mut buffer)?;
+            if len == 0 {
+                break;
+            }
+            let (inodes, _) = buffer[..len].as_chunks();
             found.extend(inodes.iter().copied().map(u32::from_ne_bytes));
         }
         // What exits has left its namespaces.
@@ -229,7 +247,7 @@ impl Links {
     fn read_netns(
         &self,
         paths: &mut BTreeMap<u32, PathBuf>,
-        pieces: &Pieces,
+        pieces: &Pieces<'_>,
     ) -> Result<Vec<u32>, ProbeError> {
         let own = netns::inode(Path::new("/proc/self/ns/net")).ok();
         let mut closed = Vec::new();
@@ -255,30 +273,29 @@ impl Links {
 }
 
 /// Reads an iterator to its end.
-fn read_out(mut iter: Iter, pieces: &Pieces) -> Result<(), ProbeError> {
-    let mut buffer = vec![0; READ_MAX];
-    while let Some(told) = read_some(&mut iter, &mut buffer)? {
-        if pieces.send(told.to_vec()).is_err() {
-            // Whoever listened has failed, and says so.
-            break;
+fn read_out(mut iter: Iter, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
+    loop {
+        let used = pieces.used.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut piece = used.unwrap_or_else(|| Piece { buffer: vec![0; READ_MAX], len: 0 });
+        piece.len = read_some(&mut iter, &mut piece.buffer)?;
+        // Whoever listened may have failed, and says so.
+        if piece.len == 0 || pieces.told.send(piece).is_err() {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
-/// Reads what an iterator has next; `None` at its end.
-fn read_some<'a>(iter: &mut Iter, buffer: &'a mut [u8]) -> Result<Option<&'a [u8]>, ProbeError> {
+/// Reads what an iterator has next, and says how many bytes it is; 0 at its end.
+fn read_some(iter: &mut Iter, buffer: &mut [u8]) -> Result<usize, ProbeError> {
     loop {
         match iter.read(buffer) {
-            Ok(0) => return Ok(None),
-            Ok(read) => return Ok(Some(&buffer[..read])),
             // After a million objects without one of ours the kernel catches its breath.
             Err(error)
                 if matches!(
                     error.kind(),
                     io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
                 ) => {}
-            Err(error) => return Err(failed("read an iterator")(error)),
+            read => return read.map_err(failed("read an iterator")),
         }
     }
 }
