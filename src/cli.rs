@@ -72,8 +72,8 @@ pub struct WatchArgs {
 /// The options of everything that reports leaked sockets.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Only sockets in these states, `all` for every one [default: close-wait, and what a RST turns
-    /// it into]
+    /// Only sockets in these states, `all` for every one; listeners only where a process has them
+    /// open [default: close-wait, and what a RST turns it into]
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     pub state: Vec<StateSet>,
     /// Only sockets stranded for so long, provably (of established ones: idle for so long)

@@ -18,7 +18,7 @@ mod promise {
     unsafe impl Plain for raw::sock_record {}
     unsafe impl Plain for raw::listener_record {}
     unsafe impl Plain for raw::process_record {}
-    unsafe impl Plain for raw::passed_over_record {}
+    unsafe impl Plain for raw::netns_record {}
 }
 
 /// A process, as seen in the PID namespace that sockleak runs in.
@@ -39,8 +39,6 @@ pub enum Record {
     Listener(Holder, Listener),
     /// A process that holds one of the above.
     Process(Pid, Process),
-    /// What of a network namespace was not reported one by one.
-    PassedOver(PassedOver),
 }
 
 /// A process and the descriptor through which it holds a socket.
@@ -156,15 +154,6 @@ pub struct Process {
     pub open_fds: u32,
     /// How many it may have open: the soft `RLIMIT_NOFILE`.
     pub fd_limit: u64,
-}
-
-/// The sockets that were seen in a network namespace, and not reported: a program has them, or had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PassedOver {
-    /// The inode of the network namespace.
-    pub netns: u32,
-    /// The sum of their addresses.
-    pub sum: u64,
 }
 
 /// The bits of `enum sock_flag`.
@@ -286,10 +275,6 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), DecodeError> {
                 fd_limit: record.fd_limit,
             };
             (Record::Process(record.tgid, process), len)
-        }
-        raw::record_kind::RECORD_PASSED_OVER => {
-            let (record, len) = copy::<raw::passed_over_record>(bytes)?;
-            (Record::PassedOver(PassedOver { netns: record.netns, sum: record.sum }), len)
         }
         _ => return Err(DecodeError::Kind(kind.0)),
     })
@@ -437,7 +422,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_decode_or_fail(kind in 0u32..9, rest in prop::collection::vec(any::<u8>(), 0..160)) {
+        fn any_bytes_decode_or_fail(kind in 0u32..8, rest in prop::collection::vec(any::<u8>(), 0..160)) {
             let bytes: Vec<u8> = kind.to_ne_bytes().into_iter().chain(rest).collect();
             if let Ok((_, len)) = decode(&bytes) {
                 prop_assert!(len <= bytes.len());

@@ -13,13 +13,13 @@
 //!   edges of watched states   ├─ ring ──┐
 //! iter/task_file ─────────────┤         ├─> probe ──> event ──> table ──> report ──> view
 //!   sockets, accept queues    ├─ read ──┘  (libbpf)  (decode)  (live)              text, json
-//! iter/tcp ───────────────────┘                 └──── monitor ────┘
-//!   sockets without descriptor                  (when to scan: schedule)
+//! iter/bpf_map_elem ──────────┘                 └──── monitor ────┘
+//!   all connections, by hash                    (when to scan: schedule)
 //! ```
 //!
 //! One thread: follow the ring, apply, and on each tick scan if there is a reason, build a report,
-//! render it. (While a scan lasts, others read the iterators for it.) Only [`probe`] touches libbpf; [`event`], [`table`], [`report`] and [`view`] are pure
-//! and are tested without privilege.
+//! render it. (While a scan lasts, others read the iterators for it.) Only [`probe`] touches
+//! libbpf; [`event`], [`table`], [`report`] and [`view`] are pure and are tested without privilege.
 
 pub mod age;
 mod bpf;
@@ -41,6 +41,7 @@ pub mod residence;
 pub mod schedule;
 pub mod state;
 pub mod stop;
+pub mod sums;
 pub mod table;
 pub mod trend;
 pub mod verdict;

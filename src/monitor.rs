@@ -8,10 +8,10 @@ use nix::time::{ClockId, clock_getres, clock_gettime};
 use crate::age::Tick;
 use crate::filter::Filter;
 use crate::privilege::NAMESPACES;
-use crate::probe::{Config, Probe, ProbeError};
+use crate::probe::{Config, Probe, ProbeError, Walked};
 use crate::report::{Health, Moment, Report, SortKey};
 use crate::schedule::{Reason, Schedule};
-use crate::table::{CAPACITY, Covered, Queue, Table};
+use crate::table::{CAPACITY, Queue, Table};
 
 /// How often a scan that has met sockets on the move looks again, before `list` gives up.
 const ATTEMPTS: usize = 4;
@@ -23,8 +23,10 @@ pub struct Monitor {
     schedule: Schedule,
     /// The records lost before the last scan that nothing was lost during.
     reconciled: u64,
-    /// Where the last scan of everything could look.
-    covered: Covered,
+    /// The network namespaces that the last scan of everything could not look into.
+    closed: Vec<u32>,
+    /// Whether there are others where it did not come to the end.
+    cut: bool,
 }
 
 impl Monitor {
@@ -38,7 +40,8 @@ impl Monitor {
             table: Table::new(config.watched, tick(), CAPACITY),
             schedule: Schedule::default(),
             reconciled: 0,
-            covered: Covered::All,
+            closed: Vec::new(),
+            cut: false,
         })
     }
 
@@ -137,12 +140,19 @@ impl Monitor {
                 queue.listener.conn.local
             ));
         }
-        if !self.covered.has_all(&filter.netns) {
+        if self.closed.iter().any(|&netns| asked_for(netns)) {
             incomplete.push(format!(
                 "sockets without a descriptor may be missing, in network namespaces that cannot be \
                  looked into: this needs {}",
                 NAMESPACES.names()
             ));
+        }
+        if self.cut {
+            incomplete.push(
+                "sockets without a descriptor may be missing: this kernel lets us walk through a \
+                 part of its connections only"
+                    .to_owned(),
+            );
         }
         Health { incomplete, lost_events: lost }
     }
@@ -160,20 +170,26 @@ impl Monitor {
         let lost = self.probe.lost();
         let everywhere = everywhere || lost > self.reconciled;
         self.table.begin_scan(ktime());
-        let looked = if everywhere {
-            self.probe.scan_everything(|record| self.table.absorb(record))?
+        let mut walked = None;
+        if everywhere {
+            walked = Some(self.probe.scan_everything(|record| self.table.absorb(record))?);
         } else {
             self.probe.scan_files(|record| self.table.absorb(record))?;
-            let wanted = self.table.netns_to_cover();
-            self.probe.scan_tcp(&wanted, |record| self.table.absorb(record))?
-        };
-        let in_doubt = self.table.netns_in_doubt();
-        let report = |record| self.table.absorb(record);
-        let covered = self.probe.tell_passed_over(looked, &in_doubt, report)?;
-        self.table.end_scan(&covered);
-        if everywhere {
-            self.covered = covered;
+            if self.table.has_unseen() {
+                walked = Some(self.probe.scan_ehash(&[], |record| self.table.absorb(record))?);
+            }
         }
+        if let Some(Walked { passed_over, closed, .. }) = &walked {
+            let in_doubt = passed_over.differences(&self.table.held(closed));
+            if !in_doubt.is_empty() {
+                let report = |record| self.table.absorb(record);
+                walked = Some(self.probe.scan_ehash(&in_doubt, report)?);
+            }
+        }
+        if let Some(Walked { closed, cut, .. }) = walked {
+            (self.closed, self.cut) = (closed, cut);
+        }
+        self.table.end_scan(&self.closed);
         if self.probe.lost() == lost {
             self.reconciled = lost;
         }

@@ -16,6 +16,7 @@ use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
 /// Where `ip netns` keeps the namespaces that it names.
 const NAMED: &str = "/run/netns";
+const OWN: &str = "/proc/thread-self/ns/net";
 
 /// Every network namespace that a process lives in or that has a name, by its inode, each with
 /// a path to enter it by.
@@ -24,13 +25,21 @@ const NAMED: &str = "/run/netns";
 pub fn all() -> BTreeMap<u32, PathBuf> {
     let of_processes =
         entries("/proc").filter(|path| is_pid(path)).map(|process| process.join("ns/net"));
-    let named = entries(NAMED);
-    let own = PathBuf::from("/proc/self/ns/net");
-    of_processes
-        .chain(named)
-        .chain([own])
-        .filter_map(|path| Some((inode(&path).ok()?, path)))
-        .collect()
+    with_inodes(of_processes).chain(named()).chain(with_inodes([PathBuf::from(OWN)])).collect()
+}
+
+/// Those that have a name.
+pub fn named() -> impl Iterator<Item = (u32, PathBuf)> {
+    with_inodes(entries(NAMED))
+}
+
+/// The one that this thread is in; `None` where /proc does not tell.
+pub fn own() -> Option<u32> {
+    inode(Path::new(OWN)).ok()
+}
+
+fn with_inodes(paths: impl IntoIterator<Item = PathBuf>) -> impl Iterator<Item = (u32, PathBuf)> {
+    paths.into_iter().filter_map(|path| Some((inode(&path).ok()?, path)))
 }
 
 /// The inode that identifies the namespace behind a path.
@@ -132,7 +141,6 @@ mod tests {
 
     #[test]
     fn our_own_namespace_is_among_all() {
-        let own = inode(Path::new("/proc/self/ns/net")).unwrap();
-        assert!(all().contains_key(&own));
+        assert!(all().contains_key(&own().unwrap()));
     }
 }

@@ -48,10 +48,11 @@ pub const CORE: Feature = Feature {
     without: "nothing works (exit code 3)",
 };
 
-/// To look into every network namespace for what has no descriptor.
+/// To look for what has no descriptor where that takes a look from inside.
 pub const NAMESPACES: Feature = Feature {
     name: "capabilities-namespaces",
-    what: "sockets without a descriptor, in other network namespaces",
+    what: "sockets without a descriptor, in network namespaces with a hash table of their own \
+           (net.ipv4.tcp_child_ehash_entries)",
     needs: &[
         Need { capability: Capability::CAP_SYS_ADMIN, purpose: "to enter a network namespace" },
         Need {
@@ -59,7 +60,7 @@ pub const NAMESPACES: Feature = Feature {
             purpose: "to see which one another user's process is in",
         },
     ],
-    without: "reports on other network namespaces may be incomplete, and say so (exit code 4)",
+    without: "reports on such network namespaces may be incomplete, and say so (exit code 4)",
 };
 
 /// To lock as much memory as the maps take, where the kernel counts it.

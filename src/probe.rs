@@ -2,6 +2,7 @@
 //! the iterators. The only part that names libbpf.
 
 mod btf;
+mod ehash;
 mod error;
 mod load;
 mod scan;
@@ -25,7 +26,7 @@ pub use self::btf::KernelTypes;
 pub use self::error::ProbeError;
 use self::error::{collect_notes, failed, refused, take_notes};
 use self::load::{Links, load};
-pub use self::scan::Looked;
+pub use self::scan::Walked;
 use crate::bpf::SockleakSkel;
 use crate::event::{self, DecodeError, Record};
 use crate::privilege::{self, NAMESPACES};
@@ -115,7 +116,7 @@ impl Probe {
     /// Where the kernel does not even allow that.
     pub fn drop_privilege(&self, scans: bool) -> Result<(), ProbeError> {
         let mut kept = Vec::new();
-        if scans && self.links.tcp.is_some() {
+        if scans && self.links.netns.is_some() {
             kept.extend(NAMESPACES.needs.iter().map(|need| need.capability));
         }
         if !self.works_with(&kept) {

@@ -24,6 +24,7 @@ use crate::age::{SLACK_NS, Since, Tick};
 use crate::conn::SockPtr;
 use crate::event::{Holder, Listener, Pid, Process, Record, Sock, Transition};
 use crate::state::{State, StateSet};
+use crate::sums::Sums;
 
 /// How many sockets a table takes before it says that it is full.
 pub const CAPACITY: usize = 1 << 20;
@@ -53,8 +54,6 @@ struct Scan {
     began: u64,
     /// What has happened since.
     deferred: Vec<Transition>,
-    /// In each network namespace, the sum of the addresses of the sockets that were not told.
-    passed_over: HashMap<u32, u64>,
 }
 
 /// A listener whose accept queue is not empty.
@@ -64,46 +63,6 @@ pub struct Queue {
     pub listener: Listener,
     /// Every descriptor that refers to it.
     pub holders: SmallVec<[Holder; 1]>,
-}
-
-/// For which network namespaces a scan has looked for sockets without a descriptor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Covered {
-    /// For all there are.
-    All,
-    /// For all but these.
-    AllBut(Vec<u32>),
-    /// For these only.
-    Only(Vec<u32>),
-}
-
-impl Covered {
-    /// Whether these are among them; with none named, whether all are.
-    pub fn has_all(&self, netns: &[u32]) -> bool {
-        match self {
-            Self::All => true,
-            Self::AllBut(without) if netns.is_empty() => without.is_empty(),
-            Self::Only(_) if netns.is_empty() => false,
-            _ => netns.iter().all(|&netns| self.has(netns)),
-        }
-    }
-
-    /// It could not look into this one after all.
-    pub fn remove(&mut self, netns: u32) {
-        match self {
-            Self::All => *self = Self::AllBut(vec![netns]),
-            Self::AllBut(without) => without.push(netns),
-            Self::Only(with) => with.retain(|&with| with != netns),
-        }
-    }
-
-    fn has(&self, netns: u32) -> bool {
-        match self {
-            Self::All => true,
-            Self::AllBut(without) => !without.contains(&netns),
-            Self::Only(with) => with.contains(&netns),
-        }
-    }
 }
 
 impl Table {
@@ -231,7 +190,7 @@ impl Table {
     pub fn begin_scan(&mut self, ktime: u64) {
         // Of a scan that has failed half-way, only the deferred transitions are of use.
         self.finish_scan();
-        self.scan = Some(Scan { began: ktime, deferred: Vec::new(), passed_over: HashMap::new() });
+        self.scan = Some(Scan { began: ktime, deferred: Vec::new() });
         (self.full, self.suspects) = (false, false);
         self.queues.clear();
         self.processes.clear();
@@ -270,11 +229,6 @@ impl Table {
                     self.processes.insert(pid, process);
                 }
             }
-            Record::PassedOver(those) => {
-                if let Some(scan) = &mut self.scan {
-                    scan.passed_over.insert(those.netns, those.sum);
-                }
-            }
         }
     }
 
@@ -288,41 +242,32 @@ impl Table {
         !sock.flags.has_socket() && self.queues.get(&listener).is_some_and(belongs)
     }
 
-    /// The network namespaces of the sockets for which the scan under way has found neither a
-    /// descriptor nor a queue, so far.
-    pub fn netns_to_cover(&self) -> Vec<u32> {
+    /// Whether there are sockets for which the scan under way has found neither a descriptor nor a
+    /// queue, so far.
+    pub fn has_unseen(&self) -> bool {
         let began = self.scan_began();
-        let unseen = self.socks.values().filter(|tracked| tracked.seen < began);
-        let mut netns: Vec<u32> = unseen.map(|tracked| tracked.conn.netns).collect();
-        netns.sort_unstable();
-        netns.dedup();
-        netns
+        self.socks.values().any(|tracked| tracked.seen < began)
     }
 
-    /// The network namespaces where the scan under way has passed over other sockets than those
-    /// that it has found with a descriptor. Of the latter count those on the kernel's list of what a
-    /// program has or had: neither what was destroyed, nor MPTCP.
-    pub fn netns_in_doubt(&self) -> Vec<u32> {
-        let Some(Scan { began, passed_over, .. }) = &self.scan else {
-            return Vec::new();
-        };
-        let mut difference = passed_over.clone();
-        for (sock, tracked) in &self.socks {
-            let listed = tracked.flags.has_socket()
+    /// The sockets that the scan under way has found with a descriptor, outside of these network
+    /// namespaces; of those that are in the kernel's hash tables: connections that a program has
+    /// or had, neither destroyed nor MPTCP's.
+    pub fn held(&self, closed: &[u32]) -> Sums {
+        let began = self.scan_began();
+        let counts = |tracked: &Tracked| {
+            tracked.seen >= began
+                && !tracked.holders.is_empty()
+                && tracked.flags.has_socket()
                 && !tracked.flags.is_mptcp()
-                && tracked.state != State::Close;
-            if tracked.seen >= *began && listed && !tracked.holders.is_empty() {
-                let sum = difference.entry(tracked.conn.netns).or_default();
-                *sum = sum.wrapping_sub(sock.0);
-            }
-        }
-        difference.retain(|_, sum| *sum != 0);
-        difference.into_keys().collect()
+                && !matches!(tracked.state, State::Close | State::Listen)
+                && !closed.contains(&tracked.conn.netns)
+        };
+        self.socks().filter(|(_, tracked)| counts(tracked)).map(|(sock, _)| sock).collect()
     }
 
     /// Ends a scan that has run to its end: what it did not see is no more, unless it can be
-    /// where the scan did not look.
-    pub fn end_scan(&mut self, covered: &Covered) {
+    /// where the scan could not look.
+    pub fn end_scan(&mut self, closed: &[u32]) {
         let began = self.scan_began();
         self.socks.retain(|_, tracked| {
             let seen = tracked.seen >= began;
@@ -330,7 +275,7 @@ impl Table {
                 tracked.holders.clear();
                 tracked.listener = None;
             }
-            seen || !covered.has(tracked.conn.netns)
+            seen || closed.contains(&tracked.conn.netns)
         });
         self.unseen = self.socks.values().filter(|tracked| tracked.seen == 0).count();
         self.finish_scan();

@@ -25,6 +25,7 @@ enum { false = 0, true = 1 };
 /* Not types of our programs, but of the helpers' prototypes. */
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 enum {
@@ -42,7 +43,6 @@ enum {
 };
 enum bpf_func_id {
 	BPF_FUNC_skc_to_tcp_sock = 137,
-	BPF_FUNC_sock_from_file = 162,
 };
 
 /*
@@ -53,7 +53,6 @@ enum bpf_func_id {
 struct bpf_map;
 struct file;
 struct seq_file;
-struct sock_common;
 struct task_struct;
 struct list_head {
 	struct list_head *next;
@@ -77,10 +76,6 @@ struct bpf_iter__bpf_map_elem {
 	struct bpf_map *map;
 	void *key;
 	void *value;
-};
-struct bpf_iter__tcp {
-	struct bpf_iter_meta *meta;
-	struct sock_common *sk_common;
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -116,8 +111,16 @@ struct signal_struct {
 struct cred {
 	kuid_t euid;
 };
+struct inet_hashinfo;
+struct inet_timewait_death_row {
+	struct inet_hashinfo *hashinfo;
+};
+struct netns_ipv4 {
+	struct inet_timewait_death_row tcp_death_row;
+};
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
 };
 struct nsproxy {
 	struct net *net_ns;
@@ -156,6 +159,9 @@ struct in6_addr {
 		__u8 u6_addr8[16];
 	} in6_u;
 };
+struct hlist_nulls_node {
+	struct hlist_nulls_node *next;
+};
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
@@ -167,6 +173,7 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
+	struct hlist_nulls_node skc_nulls_node;
 	unsigned long skc_flags;
 };
 struct socket;
@@ -218,12 +225,26 @@ struct tcp_sock {
 	__u64 tcp_mstamp;
 	bool is_mptcp;
 };
+struct inet_ehash_bucket;
+struct inet_hashinfo {
+	struct inet_ehash_bucket *ehash;
+	unsigned int ehash_mask;
+	bool pernet;
+};
 struct mptcp_sock {
 	struct list_head conn_list;
 };
 struct mptcp_subflow_context {
 	struct list_head node;
 	struct sock *tcp_sock;
+};
+
+/* In 5.18 to 6.0 the death row lies elsewhere (fbb8295248e1, 17c91487364f). */
+struct netns_ipv4___apart {
+	struct inet_timewait_death_row *tcp_death_row;
+};
+struct net___apart {
+	struct netns_ipv4___apart ipv4;
 };
 
 #pragma clang attribute pop

@@ -10,7 +10,7 @@ use sockleak::filter::Filter;
 use sockleak::group::{GroupBy, Grouped};
 use sockleak::report::{Health, Moment, Report, SortKey};
 use sockleak::state::StateSet;
-use sockleak::table::{Covered, Table};
+use sockleak::table::Table;
 use sockleak::trend::Trend;
 use sockleak::view::text::Style;
 use sockleak::view::{json, text};
@@ -24,8 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
         let ktime = u64::from(step) << 24;
         match step % 8 {
             0 => table.begin_scan(ktime),
-            1 => table.end_scan(&Covered::All),
-            2 => table.end_scan(&Covered::AllBut(table.netns_to_cover())),
+            1 => table.end_scan(&[]),
+            2 => table.end_scan(&[u32::from(step)]),
             3 => show(&table, ktime, &mut trend),
             _ => {
                 let Ok((record, len)) = decode(rest) else { continue };

@@ -25,20 +25,20 @@ static struct {
 	struct process_record record;
 } visited;
 
-static __always_inline bool leave_process(struct bpf_iter_meta *meta)
+static __always_inline bool leave_process(struct seq_file *seq, __u64 session)
 {
-	if (visited.session != meta->session_id || !visited.holds)
+	if (visited.session != session || !visited.holds)
 		return true;
-	return !bpf_seq_write(meta->seq, &visited.record, sizeof(visited.record));
+	return !bpf_seq_write(seq, &visited.record, sizeof(visited.record));
 }
 
-static __always_inline void enter_process(struct bpf_iter_meta *meta, struct task_struct *task)
+static __always_inline void enter_process(__u64 session, struct task_struct *task)
 {
-	visited.session = meta->session_id;
+	visited.session = session;
 	visited.task = task;
 	visited.holds = false;
 	visited.record.kind = RECORD_PROCESS;
-	visited.record.tgid = visible_tgid(task);
+	visited.record.tgid = visible_tgid(task, true);
 	visited.record.uid = BPF_CORE_READ(task, cred, euid.val);
 	visited.record.open_fds = 0;
 	visited.record.fd_limit = BPF_CORE_READ(task, signal, rlim[RLIMIT_NOFILE].rlim_cur);
@@ -52,9 +52,9 @@ static __always_inline void enter_process(struct bpf_iter_meta *meta, struct tas
 static bool wrote;
 
 /* False where there was no room: then the file at hand will be shown again. */
-static __always_inline bool write_record(struct bpf_iter__task_file *ctx, void *record, __u32 size)
+static __always_inline bool write_record(struct seq_file *seq, void *record, __u32 size)
 {
-	if (bpf_seq_write(ctx->meta->seq, record, size))
+	if (bpf_seq_write(seq, record, size))
 		return false;
 	wrote = true;
 	return true;
@@ -72,15 +72,15 @@ static struct sock_record probed;
 /* Reads a listener, if something waits in its queue. */
 __noinline int read_listener(void)
 {
-	struct sock *sk = (struct sock *)listener.sock;
+	struct tcp_sock *tp = (struct tcp_sock *)listener.sock;
 
-	listener.backlog = BPF_CORE_READ(sk, sk_ack_backlog);
+	listener.backlog = BPF_CORE_READ(tp, SK.sk_ack_backlog);
 	if (!listener.backlog)
 		return 0;
 	listener.kind = RECORD_LISTENER;
-	listener.max_backlog = BPF_CORE_READ(sk, sk_max_ack_backlog);
-	read_conn(&sk->__sk_common, false, &listener.conn);
-	listener.conn.sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	listener.max_backlog = BPF_CORE_READ(tp, SK.sk_max_ack_backlog);
+	read_conn(tp, false, &listener.conn);
+	listener.conn.sport = BPF_CORE_READ(tp, SKC.skc_num);
 	return 1;
 }
 
@@ -89,60 +89,58 @@ __noinline int read_probed(void)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)probed.sock;
 
-	if (!is_watched((struct sock_common *)tp, false))
+	if (!is_watched(tp, false))
 		return 0;
 	read_sock(tp, false, &probed);
 	return 1;
 }
 
 /* What the visits return: whether there was room. */
-static __always_inline bool visit_listener(struct bpf_iter__task_file *ctx, struct sock *sk,
+static __always_inline bool visit_listener(struct seq_file *seq, __u32 fd, struct tcp_sock *tp,
 					   __u32 tgid)
 {
-	listener.sock = (__u64)sk;
+	listener.sock = (__u64)tp;
 	if (!read_listener())
 		return true;
 	listener.tgid = tgid;
-	listener.fd = ctx->fd;
-	if (!write_record(ctx, &listener, sizeof(listener)))
+	listener.fd = fd;
+	if (!write_record(seq, &listener, sizeof(listener)))
 		return false;
 	note(&listeners, &listener.sock, &listener.sock);
 	return true;
 }
 
-static __always_inline bool write_held(struct bpf_iter__task_file *ctx,
-				       struct sock_record *record, __u32 tgid)
+static __always_inline bool write_held(struct seq_file *seq, __u32 fd, struct sock_record *record,
+				       __u32 tgid)
 {
 	record->kind = RECORD_HELD;
 	record->tgid = tgid;
-	record->fd = ctx->fd;
-	return write_record(ctx, record, sizeof(*record));
+	record->fd = fd;
+	return write_record(seq, record, sizeof(*record));
 }
 
 /* Not inlined, for the stack's sake: it has 512 bytes for all frames together. */
-static __noinline bool visit_known(struct bpf_iter__task_file *ctx, struct tcp_sock *tp,
-				   __u32 tgid)
+static __noinline bool visit_known(struct seq_file *seq, __u32 fd, struct tcp_sock *tp, __u32 tgid)
 {
-	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
 	struct sock_record record = {};
 
-	if (is_watched(&sk->__sk_common, true)) {
+	if (is_watched(tp, true)) {
 		read_sock(tp, true, &record);
-		if (!write_held(ctx, &record, tgid))
+		if (!write_held(seq, fd, &record, tgid))
 			return false;
 	}
-	if (sk->__sk_common.skc_state == TCP_LISTEN)
-		return visit_listener(ctx, sk, tgid);
+	if (tp->SKC.skc_state == TCP_LISTEN)
+		return visit_listener(seq, fd, tp, tgid);
 	return true;
 }
 
-static __noinline bool visit_probed(struct bpf_iter__task_file *ctx, struct sock *sk, __u32 tgid)
+static __noinline bool visit_probed(struct seq_file *seq, __u32 fd, struct tcp_sock *tp, __u32 tgid)
 {
-	probed.sock = (__u64)sk;
-	if (read_probed() && !write_held(ctx, &probed, tgid))
+	probed.sock = (__u64)tp;
+	if (read_probed() && !write_held(seq, fd, &probed, tgid))
 		return false;
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
-		return visit_listener(ctx, sk, tgid);
+	if (BPF_CORE_READ(tp, SKC.skc_state) == TCP_LISTEN)
+		return visit_listener(seq, fd, tp, tgid);
 	return true;
 }
 
@@ -151,22 +149,28 @@ static __noinline bool visit_probed(struct bpf_iter__task_file *ctx, struct sock
  * it hang below. The peer's goodbye may reach the one and not the others. It is told
  * of once: as its TCP sockets, or where none of these is watched as itself.
  */
-static __noinline bool visit_msk(struct bpf_iter__task_file *ctx, struct sock *msk, __u32 tgid)
+static __noinline bool visit_msk(struct seq_file *seq, __u32 fd, struct tcp_sock *msk, __u32 tgid)
 {
 	struct sock_record record = {};
 
 	/* A listener's queue, and its name, are those of its subflow. */
-	if (BPF_CORE_READ(msk, __sk_common.skc_state) == TCP_LISTEN ||
-	    !is_watched(&msk->__sk_common, false))
+	if (BPF_CORE_READ(msk, SKC.skc_state) == TCP_LISTEN || !is_watched(msk, false))
 		return true;
-	read_common(&msk->__sk_common, false, &record);
-	record.conn.sport = read_sport((struct inet_connection_sock *)msk, false);
+	read_common(msk, false, &record);
+	record.conn.sport = read_sport(msk, false);
 	record.flags = read_flags(msk, false) | SOCK_MPTCP;
-	record.err = BPF_CORE_READ(msk, sk_err);
-	return write_held(ctx, &record, tgid);
+	record.err = BPF_CORE_READ(msk, SK.sk_err);
+	return write_held(seq, fd, &record, tgid);
 }
 
-static __always_inline bool visit_mptcp(struct bpf_iter__task_file *ctx, struct mptcp_sock *msk,
+static __always_inline struct list_head *next(struct list_head *node)
+{
+	struct list_head *next;
+
+	return bpf_probe_read_kernel(&next, sizeof(next), &node->next) ? NULL : next;
+}
+
+static __always_inline bool visit_mptcp(struct seq_file *seq, __u32 fd, struct mptcp_sock *msk,
 					__u32 tgid)
 {
 	struct list_head *head, *node;
@@ -174,59 +178,66 @@ static __always_inline bool visit_mptcp(struct bpf_iter__task_file *ctx, struct 
 	if (!bpf_core_type_exists(struct mptcp_sock))
 		return true;
 	head = (void *)msk + bpf_core_field_offset(msk->conn_list);
-	node = BPF_CORE_READ(head, next);
+	node = next(head);
 	for (int i = 0; i < MPTCP_SUBFLOWS_MAX && node && node != head; i++) {
 		struct mptcp_subflow_context *subflow =
 			(void *)node - bpf_core_field_offset(struct mptcp_subflow_context, node);
+		struct sock *sk = BPF_CORE_READ(subflow, tcp_sock);
 
-		if (!visit_probed(ctx, BPF_CORE_READ(subflow, tcp_sock), tgid))
+		if (!visit_probed(seq, fd, (struct tcp_sock *)sk, tgid))
 			return false;
-		node = BPF_CORE_READ(node, next);
+		node = next(node);
 	}
-	return wrote || visit_msk(ctx, (struct sock *)msk, tgid);
+	return wrote || visit_msk(seq, fd, (struct tcp_sock *)msk, tgid);
 }
 
-static __always_inline bool visit_file(struct bpf_iter__task_file *ctx,
-				       struct task_struct *task, struct file *file)
+static __always_inline bool visit_socket(struct seq_file *seq, __u32 fd, struct socket *socket,
+					 __u32 tgid)
 {
-	struct socket *socket;
-	struct sock *sk;
-	__u16 protocol;
+	struct tcp_sock *sk = (struct tcp_sock *)BPF_CORE_READ(socket, sk);
+	__u16 protocol = BPF_CORE_READ(sk, SK.sk_protocol);
 
-	/* Since 5.11 (4f19cab76136). */
-	if (HAS_HELPER(sock_from_file)) {
-		struct tcp_sock *tp;
-
-		socket = bpf_sock_from_file(file);
-		if (!socket || !socket->sk)
-			return true;
-		tp = bpf_skc_to_tcp_sock(socket->sk);
-		if (tp)
-			return visit_known(ctx, tp, visible_tgid(task));
-	} else {
-		if (file->f_inode->i_sb->s_magic != SOCKFS_MAGIC)
-			return true;
-		socket = file->private_data;
-	}
-	sk = BPF_CORE_READ(socket, sk);
-	protocol = BPF_CORE_READ(sk, sk_protocol);
 	if (protocol == IPPROTO_TCP)
-		return visit_probed(ctx, sk, visible_tgid(task));
+		return visit_probed(seq, fd, sk, tgid);
 	if (protocol == IPPROTO_MPTCP)
-		return visit_mptcp(ctx, (struct mptcp_sock *)sk, visible_tgid(task));
+		return visit_mptcp(seq, fd, (struct mptcp_sock *)sk, tgid);
 	return true;
 }
 
-SEC("iter/task_file")
-int scan_files(struct bpf_iter__task_file *ctx)
+static __always_inline bool visit_file(struct seq_file *seq, __u32 fd, struct file *file,
+				       struct task_struct *task, bool has_sock_from_file)
 {
-	struct bpf_iter_meta *meta = ctx->meta;
+	struct socket *socket;
+	struct sock *sk;
+	struct tcp_sock *tp;
+
+	if (!has_sock_from_file) {
+		if (file->f_inode->i_sb->s_magic != SOCKFS_MAGIC)
+			return true;
+		return visit_socket(seq, fd, file->private_data, visible_tgid(task, true));
+	}
+	socket = bpf_sock_from_file(file);
+	sk = socket ? socket->sk : NULL;
+	if (!sk)
+		return true;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp)
+		return visit_known(seq, fd, tp, visible_tgid(task, true));
+	return visit_socket(seq, fd, socket, visible_tgid(task, true));
+}
+
+static __always_inline int visit(struct bpf_iter__task_file *ctx, bool has_sock_from_file)
+{
+	/* Once: for each load of a pointer, some verifiers search all of BTF by name. */
+	struct seq_file *seq = ctx->meta->seq;
+	__u64 session = ctx->meta->session_id;
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
+	struct task_struct *leader;
 	bool entering;
 
 	if (!task || !file) {
-		if (leave_process(meta))
+		if (leave_process(seq, session))
 			visited.session = 0;
 		return 0;
 	}
@@ -234,21 +245,35 @@ int scan_files(struct bpf_iter__task_file *ctx)
 	 * Threads share their leader's files and would count twice. The kernel leaves
 	 * them out itself since 5.11 (203d7b054fc7).
 	 */
-	if (task != task->group_leader && task->files == task->group_leader->files)
+	leader = task->group_leader;
+	if (task != leader && task->files == leader->files)
 		return 0;
 
-	entering = visited.session != meta->session_id || visited.task != task;
-	if (entering && !leave_process(meta))
+	entering = visited.session != session || visited.task != task;
+	if (entering && !leave_process(seq, session))
 		return 0;
 	wrote = false;
-	if (!visit_file(ctx, task, file))
+	if (!visit_file(seq, ctx->fd, file, task, has_sock_from_file))
 		return 0;
 	if (entering)
-		enter_process(meta, task);
+		enter_process(session, task);
 	visited.record.open_fds++;
 	if (wrote)
 		visited.holds = true;
 	return 0;
+}
+
+/* One of these two is loaded: the first where there is bpf_sock_from_file() (5.11, 4f19cab76136). */
+SEC("iter/task_file")
+int scan_files(struct bpf_iter__task_file *ctx)
+{
+	return visit(ctx, true);
+}
+
+SEC("iter/task_file")
+int scan_files_by_magic(struct bpf_iter__task_file *ctx)
+{
+	return visit(ctx, false);
 }
 
 #endif

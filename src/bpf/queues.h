@@ -47,7 +47,7 @@ struct queue_walk {
  * accepted just now may have taken its request along, and what follows then is not
  * this queue. User space checks that what comes belongs to the listener.
  */
-static long note_queued(__u32 index, struct queue_walk *walk)
+static long note_queued(__u64 index, struct queue_walk *walk)
 {
 	struct request_sock *request = walk->next;
 	__u64 sk;
@@ -62,15 +62,15 @@ static long note_queued(__u32 index, struct queue_walk *walk)
 
 static __always_inline struct queue_walk start_walk(__u64 listener)
 {
-	struct inet_connection_sock *icsk = (struct inet_connection_sock *)listener;
+	struct tcp_sock *tp = (struct tcp_sock *)listener;
 
 	return (struct queue_walk){
-		.next = BPF_CORE_READ(icsk, icsk_accept_queue.rskq_accept_head),
+		.next = BPF_CORE_READ(tp, inet_conn.icsk_accept_queue.rskq_accept_head),
 		.listener = listener,
 	};
 }
 
-/* One of these two is loaded: the first where the kernel has bpf_loop() (5.17, e6f2dd0f8067). */
+/* One of these two is loaded: the first where the kernel has bpf_loop(). */
 SEC("iter/bpf_map_elem")
 int walk_queues(struct bpf_iter__bpf_map_elem *ctx)
 {
@@ -80,7 +80,7 @@ int walk_queues(struct bpf_iter__bpf_map_elem *ctx)
 	if (!listener)
 		return 0;
 	walk = start_walk(*listener);
-	bpf_loop(QUEUED_MAX, note_queued, &walk, 0);
+	REPEAT(true, QUEUED_MAX, QUEUE_MAX_UNROLLED, note_queued, &walk);
 	return 0;
 }
 
@@ -93,9 +93,7 @@ int walk_queues_unrolled(struct bpf_iter__bpf_map_elem *ctx)
 	if (!listener)
 		return 0;
 	walk = start_walk(*listener);
-	for (__u32 i = 0; i < QUEUE_MAX_UNROLLED; i++)
-		if (note_queued(i, &walk))
-			break;
+	REPEAT(false, QUEUED_MAX, QUEUE_MAX_UNROLLED, note_queued, &walk);
 	return 0;
 }
 
@@ -105,7 +103,7 @@ int scan_queued(struct bpf_iter__bpf_map_elem *ctx)
 	struct sock_record record = { .kind = RECORD_QUEUED };
 	__u64 *sk = ctx->key, *listener = ctx->value;
 
-	if (!sk || !listener || !is_watched((struct sock_common *)*sk, false))
+	if (!sk || !listener || !is_watched((struct tcp_sock *)*sk, false))
 		return 0;
 	record.listener = *listener;
 	read_sock((struct tcp_sock *)*sk, false, &record);

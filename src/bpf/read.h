@@ -50,17 +50,24 @@ static __always_inline void count_lost(__u64 records)
 }
 
 /*
+ * A field of what `p` points to. Where the verifier knows the type of the pointer it
+ * is read in place; elsewhere through a helper, which takes ten times as long. A read
+ * through a null pointer gives 0, either way. `known` is a constant.
+ */
+#define READ(known, p, field) ((known) ? (p)->field : BPF_CORE_READ(p, field))
+
+/*
  * The tgid as user space sees it: in the PID namespace it lives in, which may be
  * a container's. 0 where the task is not visible there.
  */
-static __always_inline __u32 visible_tgid(struct task_struct *task)
+static __always_inline __u32 visible_tgid(struct task_struct *task, bool known)
 {
 	struct pid *pid;
 	struct upid *numbers;
 	unsigned int level;
 
 	if (pid_namespace == PROC_PID_INIT_INO)
-		return BPF_CORE_READ(task, tgid);
+		return READ(known, task, tgid);
 	pid = BPF_CORE_READ(task, group_leader, thread_pid);
 	level = BPF_CORE_READ(pid, level);
 	numbers = (void *)pid + bpf_core_field_offset(pid->numbers);
@@ -84,48 +91,62 @@ static __always_inline void v4_mapped(__u8 out[16], __be32 addr)
 }
 
 /*
- * A field of what `p` points to. Where the verifier knows the type of the pointer it
- * is read in place; elsewhere through a helper, which takes ten times as long. A read
- * through a null pointer gives 0, either way. `known` is a constant.
+ * Calls step(index, arg) until that returns other than 0: bpf_loop(), or where there is none
+ * (before 5.17, e6f2dd0f8067) a loop that the verifier follows turn by turn. `has_loop` is a
+ * constant.
  */
-#define READ(known, p, field) ((known) ? (p)->field : BPF_CORE_READ(p, field))
+#define REPEAT(has_loop, times, times_unrolled, step, arg)                                    \
+	do {                                                                                  \
+		if (has_loop)                                                                 \
+			bpf_loop(times, step, arg, 0);                                        \
+		else                                                                          \
+			for (__u64 index = 0; index < (times_unrolled); index++)              \
+				if (step(index, arg))                                         \
+					break;                                                \
+	} while (0)
 
-/* Whether the kernel has a helper. Without it, the verifier drops the branch as dead. */
-#define HAS_HELPER(name) bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_##name)
+/*
+ * Whatever its kind, a socket is read as a tcp_sock, which begins with all that others
+ * begin with: for each type that is named, libbpf goes through all of the kernel's.
+ */
+#define SK inet_conn.icsk_inet.sk
+#define SKC SK.__sk_common
 
 /* All of a connection but its local port. */
-static __always_inline void read_conn(struct sock_common *skc, bool known, struct conn *conn)
+static __always_inline void read_conn(struct tcp_sock *tp, bool known, struct conn *conn)
 {
-	struct net *net = READ(known, skc, skc_net.net);
+	struct net *net = READ(known, tp, SKC.skc_net.net);
 
-	if (READ(known, skc, skc_family) == AF_INET6) {
-		BPF_CORE_READ_INTO(&conn->saddr, skc, skc_v6_rcv_saddr.in6_u.u6_addr8);
-		BPF_CORE_READ_INTO(&conn->daddr, skc, skc_v6_daddr.in6_u.u6_addr8);
+	if (READ(known, tp, SKC.skc_family) == AF_INET6) {
+		BPF_CORE_READ_INTO(&conn->saddr, tp, SKC.skc_v6_rcv_saddr.in6_u.u6_addr8);
+		BPF_CORE_READ_INTO(&conn->daddr, tp, SKC.skc_v6_daddr.in6_u.u6_addr8);
 	} else {
-		v4_mapped(conn->saddr, READ(known, skc, skc_rcv_saddr));
-		v4_mapped(conn->daddr, READ(known, skc, skc_daddr));
+		v4_mapped(conn->saddr, READ(known, tp, SKC.skc_rcv_saddr));
+		v4_mapped(conn->daddr, READ(known, tp, SKC.skc_daddr));
 	}
-	conn->dport = bpf_ntohs(READ(known, skc, skc_dport));
+	conn->dport = bpf_ntohs(READ(known, tp, SKC.skc_dport));
 	conn->netns = READ(known, net, ns.inum);
-	conn->cookie = READ(known, skc, skc_cookie.counter);
+	conn->cookie = READ(known, tp, SKC.skc_cookie.counter);
 }
 
 /* Not from skc_num: a destroyed connection has given that back, but not forgotten this. */
-static __always_inline __u16 read_sport(struct inet_connection_sock *icsk, bool known)
+static __always_inline __u16 read_sport(struct tcp_sock *tp, bool known)
 {
-	return bpf_ntohs(READ(known, icsk, icsk_inet.inet_sport));
+	return bpf_ntohs(READ(known, tp, inet_conn.icsk_inet.inet_sport));
 }
 
-static __always_inline __u16 read_flags(struct sock *sk, bool known)
+static __always_inline __u16 read_flags(struct tcp_sock *tp, bool known)
 {
-	struct socket *socket = READ(known, sk, sk_socket);
-	unsigned long bits = READ(known, sk, __sk_common.skc_flags);
-	__u8 shutdown = READ(known, sk, sk_shutdown);
+	struct socket *socket = READ(known, tp, SK.sk_socket);
+	unsigned long bits = READ(known, tp, SKC.skc_flags);
+	__u8 shutdown = READ(known, tp, SK.sk_shutdown);
+	bool kernel = known ? BPF_CORE_READ_BITFIELD(tp, SK.sk_kern_sock)
+			    : BPF_CORE_READ_BITFIELD_PROBED(tp, SK.sk_kern_sock);
 
 	return !!socket * SOCK_HAS_SOCKET | !!READ(known, socket, file) * SOCK_HAS_FILE |
 	       (bits >> SOCK_DONE & 1) * SOCK_PEER_CLOSED |
 	       (bits >> SOCK_DEAD & 1) * SOCK_ORPHAN |
-	       BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock) * SOCK_KERNEL |
+	       kernel * SOCK_KERNEL |
 	       (shutdown == SHUTDOWN_MASK) * SOCK_SHUT_BOTH;
 }
 
@@ -135,7 +156,7 @@ static __always_inline __u16 read_tcp_flags(struct tcp_sock *tp, bool known)
 
 	if (bpf_core_field_exists(tp->is_mptcp))
 		subflow = READ(known, tp, is_mptcp);
-	return read_flags((struct sock *)tp, known) | !!READ(known, tp, rcv_nxt) * SOCK_CONNECTED |
+	return read_flags(tp, known) | !!READ(known, tp, rcv_nxt) * SOCK_CONNECTED |
 	       !!subflow * SOCK_SUBFLOW;
 }
 
@@ -143,10 +164,10 @@ static __always_inline __u16 read_tcp_flags(struct tcp_sock *tp, bool known)
  * Is this a socket that user space asked for? With CLOSE_WAIT goes what a RST
  * turns it into: CLOSE, on a connection whose peer had said goodbye before.
  */
-static __always_inline __u32 is_watched(struct sock_common *skc, bool known)
+static __always_inline __u32 is_watched(struct tcp_sock *tp, bool known)
 {
-	unsigned long flags = READ(known, skc, skc_flags);
-	__u8 state = READ(known, skc, skc_state);
+	unsigned long flags = READ(known, tp, SKC.skc_flags);
+	__u8 state = READ(known, tp, SKC.skc_state);
 
 	return in_set(watched_states, state) |
 	       (in_set(watched_states, TCP_CLOSE_WAIT) & in_set(1 << TCP_CLOSE, state) &
@@ -157,24 +178,22 @@ static __always_inline __u32 is_watched(struct sock_common *skc, bool known)
  * The time comes first: what is read after it can be newer than the time says, but
  * never older, so that an earlier transition is known to be history.
  */
-static __always_inline void read_common(struct sock_common *skc, bool known,
+static __always_inline void read_common(struct tcp_sock *tp, bool known,
 					struct sock_record *record)
 {
 	record->ktime = bpf_ktime_get_ns();
 	record->jiffies = bpf_jiffies64();
-	record->sock = (__u64)skc;
-	record->state = READ(known, skc, skc_state);
-	read_conn(skc, known, &record->conn);
+	record->sock = (__u64)tp;
+	record->state = READ(known, tp, SKC.skc_state);
+	read_conn(tp, known, &record->conn);
 }
 
 static __always_inline void read_sock(struct tcp_sock *tp, bool known, struct sock_record *record)
 {
-	struct sock *sk = (struct sock *)tp;
-
-	read_common(&sk->__sk_common, known, record);
-	record->conn.sport = read_sport(&tp->inet_conn, known);
+	read_common(tp, known, record);
+	record->conn.sport = read_sport(tp, known);
 	record->flags = read_tcp_flags(tp, known);
-	record->err = READ(known, sk, sk_err);
+	record->err = READ(known, tp, SK.sk_err);
 	record->unread = READ(known, tp, rcv_nxt) - READ(known, tp, copied_seq);
 	record->mstamp = READ(known, tp, tcp_mstamp);
 	record->rcv_tstamp = READ(known, tp, rcv_tstamp);

@@ -4,28 +4,29 @@
  * iterators, of which a scan runs one after the other, and the last perhaps at the same
  * time as the first:
  *
- *   scan_files     which process holds which socket, and which listener;
+ *   scan_files*    which process holds which socket, and which listener;
  *   walk_queues*   what waits in the accept queues of these listeners;
  *   scan_queued    tells of the latter;
  *   scan_netns     which network namespaces there are;
- *   scan_tcp       what of a network namespace's sockets none of them sees.
+ *   scan_ehash*    the connections that none of them sees.
  *
  * The first gives timing, the others give truth: the task that happens to run
  * when a FIN arrives has nothing to do with the socket.
  */
 #include "transitions.h" /* on_set_state */
-#include "files.h"	 /* scan_files */
+#include "files.h"	 /* scan_files* */
 #include "queues.h"	 /* walk_queues*, scan_queued */
-#include "tcp.h"	 /* scan_netns, scan_tcp */
+#include "ehash.h"	 /* scan_netns, scan_ehash* */
 
 /* Puts the records' types into the object's BTF, from where the skeleton takes them. */
 const enum record_kind *unused_record_kind __attribute__((unused));
 const enum sock_flag *unused_sock_flag __attribute__((unused));
+const enum sock_group *unused_sock_group __attribute__((unused));
 const enum transition_flag *unused_transition_flag __attribute__((unused));
 const struct transition_record *unused_transition __attribute__((unused));
 const struct sock_record *unused_sock __attribute__((unused));
 const struct listener_record *unused_listener __attribute__((unused));
 const struct process_record *unused_process __attribute__((unused));
-const struct passed_over_record *unused_passed_over __attribute__((unused));
+const struct netns_record *unused_netns __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

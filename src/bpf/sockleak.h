@@ -21,7 +21,6 @@ enum record_kind {
 	RECORD_UNHELD = 4,   /* struct sock_record: a socket, whoever has it */
 	RECORD_LISTENER = 5, /* struct listener_record: a listener whose queue is not empty */
 	RECORD_PROCESS = 6,  /* struct process_record: a process that holds one of the above */
-	RECORD_PASSED_OVER = 7, /* struct passed_over_record: what RECORD_UNHELD leaves out */
 };
 
 enum sock_flag {
@@ -34,6 +33,15 @@ enum sock_flag {
 	SOCK_SUBFLOW = 1 << 6,     /* it carries an MPTCP connection, which owns it */
 	SOCK_MPTCP = 1 << 7,       /* it is an MPTCP connection */
 	SOCK_SHUT_BOTH = 1 << 8,   /* both directions are shut down */
+};
+
+/*
+ * Sockets are put into groups, by the page that they are in. Of a group, scan_ehash tells the sum
+ * of the addresses: with other sockets in it, it has another sum.
+ */
+enum sock_group {
+	GROUP_SHIFT = 12,
+	GROUPS = 1 << 10,
 };
 
 enum transition_flag {
@@ -106,10 +114,10 @@ struct process_record {
 	__u8 comm[COMM_LEN];
 };
 
-struct passed_over_record {
-	__u32 kind;
-	__u32 netns; /* inode of the network namespace */
-	__u64 sum;   /* of the addresses of the sockets: another set has another sum */
+/* Without a kind: the only record of its iterator. */
+struct netns_record {
+	__u32 inode;	 /* 0: of no task any more */
+	__u32 has_ehash; /* 0: its connections are in the hash table that serves all others */
 };
 
 _Static_assert(sizeof(struct conn) == 48, "conn");
@@ -117,6 +125,6 @@ _Static_assert(sizeof(struct transition_record) == 96, "transition_record");
 _Static_assert(sizeof(struct sock_record) == 120, "sock_record");
 _Static_assert(sizeof(struct listener_record) == 80, "listener_record");
 _Static_assert(sizeof(struct process_record) == 40, "process_record");
-_Static_assert(sizeof(struct passed_over_record) == 16, "passed_over_record");
+_Static_assert(sizeof(struct netns_record) == 8, "netns_record");
 
 #endif

@@ -9,6 +9,9 @@
 #define PF_EXITING 0x00000004
 #define PF_KTHREAD 0x00200000
 
+/* Whether the kernel has a helper. Without it, the verifier drops the branch as dead. */
+#define HAS_HELPER(name) bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_##name)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
@@ -56,10 +59,9 @@ static __always_inline bool is_wanted(int oldstate, int newstate, __u16 flags)
 		       (SOCK_PEER_CLOSED | SOCK_HAS_FILE);
 }
 
-static __always_inline void emit_transition(struct inet_connection_sock *icsk, bool known,
-					    int oldstate, int newstate, __u16 flags)
+static __always_inline void emit_transition(struct tcp_sock *tp, bool known, int oldstate,
+					    int newstate, __u16 flags)
 {
-	struct sock *sk = (struct sock *)icsk;
 	struct transition_record *record;
 
 	if (!is_wanted(oldstate, newstate, flags))
@@ -71,14 +73,14 @@ static __always_inline void emit_transition(struct inet_connection_sock *icsk, b
 	}
 	__builtin_memset(record, 0, sizeof(*record));
 	record->kind = RECORD_TRANSITION;
-	record->sock = (__u64)sk;
+	record->sock = (__u64)tp;
 	record->ktime = bpf_ktime_get_ns();
 	record->oldstate = oldstate;
 	record->newstate = newstate;
 	record->sock_flags = flags;
-	record->err = READ(known, sk, sk_err);
-	read_conn(&sk->__sk_common, known, &record->conn);
-	record->conn.sport = read_sport(icsk, known);
+	record->err = READ(known, tp, SK.sk_err);
+	read_conn(tp, known, &record->conn);
+	record->conn.sport = read_sport(tp, known);
 	if (made_by_current(oldstate, newstate, flags)) {
 		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 		unsigned int task_flags = BPF_CORE_READ(task, flags);
@@ -86,7 +88,7 @@ static __always_inline void emit_transition(struct inet_connection_sock *icsk, b
 		/* A kernel thread that puts the last reference acts for somebody else. */
 		if (!(task_flags & PF_KTHREAD)) {
 			record->flags = ACTOR | (task_flags & PF_EXITING ? ACTOR_EXITING : 0);
-			record->tgid = visible_tgid(task);
+			record->tgid = visible_tgid(task, false);
 			BPF_CORE_READ_STR_INTO(&record->comm, task, group_leader, comm);
 		}
 	}
@@ -94,26 +96,23 @@ static __always_inline void emit_transition(struct inet_connection_sock *icsk, b
 }
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(on_set_state, struct sock *sk, int oldstate, int newstate)
+int BPF_PROG(on_set_state, struct tcp_sock *sk, int oldstate, int newstate)
 {
 	/* Most transitions end here. (What has no struct socket has no descriptor.) */
 	if (!in_set(transitions_of, oldstate) && !in_set(transitions_of, newstate) &&
-	    (newstate != TCP_CLOSE || !sk->sk_socket))
+	    (newstate != TCP_CLOSE || !sk->SK.sk_socket))
 		return 0;
-	if (sk->sk_protocol == IPPROTO_MPTCP) {
-		emit_transition((struct inet_connection_sock *)sk, false, oldstate, newstate,
-				read_flags(sk, true) | SOCK_MPTCP);
-	} else if (sk->sk_protocol != IPPROTO_TCP) {
+	if (sk->SK.sk_protocol == IPPROTO_MPTCP) {
+		emit_transition(sk, false, oldstate, newstate, read_flags(sk, true) | SOCK_MPTCP);
+	} else if (sk->SK.sk_protocol != IPPROTO_TCP) {
 		return 0;
 	} else if (HAS_HELPER(skc_to_tcp_sock)) { /* Since 5.9 (478cfbdf5f13). */
 		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
 		if (tp)
-			emit_transition(&tp->inet_conn, true, oldstate, newstate,
-					read_tcp_flags(tp, true));
+			emit_transition(tp, true, oldstate, newstate, read_tcp_flags(tp, true));
 	} else {
-		emit_transition((struct inet_connection_sock *)sk, false, oldstate, newstate,
-				read_tcp_flags((struct tcp_sock *)sk, false));
+		emit_transition(sk, false, oldstate, newstate, read_tcp_flags(sk, false));
 	}
 	return 0;
 }

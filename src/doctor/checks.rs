@@ -61,7 +61,7 @@ fn btf(facts: &Facts) -> Check {
     }
 }
 
-fn of_types(types: &Types) -> [Check; 7] {
+fn of_types(types: &Types) -> [Check; 6] {
     let need = |name, there, what: &str| match there {
         true => Check::ok(name, what),
         false => Check::missing(name, "not there: it came with Linux 5.8").remedy(UPGRADE),
@@ -79,16 +79,10 @@ fn of_types(types: &Types) -> [Check; 7] {
         },
         need("iter/task_file", types.task_iterators, "tells who holds which socket"),
         want(
-            "iter/tcp",
-            types.tcp_iterator,
-            "finds sockets without a descriptor",
-            "sockets without a descriptor cannot be found: this came with Linux 5.9",
-        ),
-        want(
             "iter/bpf_map_elem",
             types.map_iterator,
-            "tells what waits in accept queues",
-            "accept queues cannot be walked: this came with Linux 5.9",
+            "finds sockets without a descriptor, in accept queues or elsewhere",
+            "sockets without a descriptor cannot be found: this came with Linux 5.9",
         ),
         want(
             "bpf_loop",

@@ -41,8 +41,6 @@ pub struct Types {
     pub tracepoint: bool,
     /// `iter/task` and `iter/task_file`.
     pub task_iterators: bool,
-    /// `iter/tcp`.
-    pub tcp_iterator: bool,
     /// `iter/bpf_map_elem`.
     pub map_iterator: bool,
     /// The ring buffer.
@@ -121,7 +119,6 @@ impl Types {
             tracepoint: kernel.has_tracepoint("inet_sock_set_state"),
             task_iterators: kernel.has_struct("bpf_iter__task_file")
                 && kernel.has_struct("bpf_iter__task"),
-            tcp_iterator: kernel.has_struct("bpf_iter__tcp"),
             map_iterator: kernel.has_struct("bpf_iter__bpf_map_elem"),
             ring_buffer: kernel.has_helper("bpf_ringbuf_reserve"),
             bpf_loop: kernel.has_helper("bpf_loop"),

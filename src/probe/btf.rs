@@ -4,12 +4,13 @@
 //! is named by its number in the kernel's own BTF, and libbpf looks that up in
 //! /sys/kernel/btf/vmlinux, and in a few places under /boot and /lib, and nowhere else.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use libbpf_rs::btf::types::{Enum, Func, Struct, Typedef};
+use libbpf_rs::btf::types::{Enum, Func, Ptr, Struct, Typedef};
 use libbpf_rs::btf::{Btf, BtfType, TypeId};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -61,6 +62,23 @@ impl KernelTypes {
     /// Whether there is a struct of this name.
     pub fn has_struct(&self, name: &str) -> bool {
         self.btf.type_by_name::<Struct<'_>>(name).is_some()
+    }
+
+    /// Whether a struct has this member.
+    pub fn has_member(&self, name: &str, member: &str) -> bool {
+        self.member(name, member).is_some()
+    }
+
+    /// Whether a struct has this member, and as a pointer.
+    pub fn member_is_pointer(&self, name: &str, member: &str) -> bool {
+        let id = self.member(name, member);
+        id.is_some_and(|id| self.btf.type_by_id::<Ptr<'_>>(id).is_some())
+    }
+
+    fn member(&self, name: &str, member: &str) -> Option<TypeId> {
+        let members: Struct<'_> = self.btf.type_by_name(name)?;
+        let is_it = |name: Option<&OsStr>| name.is_some_and(|name| name == member);
+        members.iter().find(|candidate| is_it(candidate.name)).map(|found| found.ty)
     }
 
     /// Whether BPF programs may call this helper (`bpf_…`), some of them at least.
@@ -120,7 +138,7 @@ fn fingerprint(btf: &Btf<'_>) -> (usize, Vec<Option<TypeId>>) {
     let ids = vec![
         id::<Typedef<'_>>(btf, "btf_trace_inet_sock_set_state"),
         id::<Func<'_>>(btf, "bpf_iter_task_file"),
-        id::<Func<'_>>(btf, "bpf_iter_tcp"),
+        id::<Func<'_>>(btf, "bpf_iter_bpf_map_elem"),
         id::<Struct<'_>>(btf, "task_struct"),
         id::<Struct<'_>>(btf, "tcp_sock"),
     ];

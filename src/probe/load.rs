@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, ObjectBuilder, OpenObject};
+use libbpf_rs::{Link, ObjectBuilder, OpenObject, ProgramMut};
 
 use super::btf::KernelTypes;
 use super::error::{failed, refused};
@@ -15,34 +15,51 @@ use crate::pidns;
 /// The iterators.
 pub(super) struct Links {
     pub(super) files: Link,
-    pub(super) netns: Link,
-    /// Along the accept queues, and to tell what is in them. Since 5.9 (a5cbe05a6673).
-    pub(super) queues: Option<(Link, Link)>,
-    /// Since 5.9 (52d87d5f6418).
-    pub(super) tcp: Option<Link>,
+    /// Only where a network namespace can have a hash table of its own: since 6.1 (d1e5e6408b30).
+    pub(super) netns: Option<Link>,
+    /// Over the elements of maps: since 5.9 (a5cbe05a6673).
+    pub(super) maps: Option<MapLinks>,
+}
+
+pub(super) struct MapLinks {
+    /// Along the accept queues,
+    pub(super) queues: Link,
+    /// to tell what is in them.
+    pub(super) queued: Link,
+    /// Through the hash table of connections.
+    pub(super) ehash: Link,
 }
 
 impl Links {
     pub(super) fn attach(skeleton: &SockleakSkel<'_>) -> Result<Self, ProbeError> {
-        let progs = &skeleton.progs;
-        let queues = || {
-            let walk = if progs.walk_queues.autoload() {
-                &progs.walk_queues
-            } else {
-                &progs.walk_queues_unrolled
-            };
-            let walk = walk.attach_iter(skeleton.maps.listeners.as_fd())?;
-            Ok((walk, progs.scan_queued.attach_iter(skeleton.maps.queued.as_fd())?))
+        let (progs, maps) = (&skeleton.progs, &skeleton.maps);
+        let files = loaded(&progs.scan_files, &progs.scan_files_by_magic);
+        let netns = progs.scan_netns.autoload().then(|| progs.scan_netns.attach()).transpose();
+        let over_maps = || {
+            let queues = loaded(&progs.walk_queues, &progs.walk_queues_unrolled);
+            let ehash = loaded(&progs.scan_ehash_apart, &progs.scan_ehash_unrolled);
+            let ehash = loaded(&progs.scan_ehash, ehash);
+            Ok(MapLinks {
+                queues: queues.attach_iter(maps.listeners.as_fd())?,
+                queued: progs.scan_queued.attach_iter(maps.queued.as_fd())?,
+                ehash: ehash.attach_iter(maps.strides.as_fd())?,
+            })
         };
-        let queues = progs.scan_queued.autoload().then(queues).transpose();
-        let tcp = progs.scan_tcp.autoload().then(|| progs.scan_tcp.attach()).transpose();
+        let over_maps = progs.scan_queued.autoload().then(over_maps).transpose();
         Ok(Self {
-            files: progs.scan_files.attach().map_err(refused("attach iter/task_file"))?,
-            netns: progs.scan_netns.attach().map_err(refused("attach iter/task"))?,
-            queues: queues.map_err(refused("attach iter/bpf_map_elem"))?,
-            tcp: tcp.map_err(refused("attach iter/tcp"))?,
+            files: files.attach().map_err(refused("attach iter/task_file"))?,
+            netns: netns.map_err(refused("attach iter/task"))?,
+            maps: over_maps.map_err(refused("attach iter/bpf_map_elem"))?,
         })
     }
+}
+
+/// Which of two variants this kernel has been given.
+fn loaded<'a, 'obj>(
+    one: &'a ProgramMut<'obj>,
+    other: &'a ProgramMut<'obj>,
+) -> &'a ProgramMut<'obj> {
+    if one.autoload() { one } else { other }
 }
 
 pub(super) fn load(config: &Config) -> Result<SockleakSkel<'static>, ProbeError> {
@@ -68,12 +85,20 @@ fn configure(
     }
     open.maps.ring.set_max_entries(config.ring_size).map_err(refused("size the ring buffer"))?;
 
-    let (has_map_iterator, has_loop) =
-        (kernel.has_struct("bpf_iter__bpf_map_elem"), kernel.has_helper("bpf_loop"));
-    open.progs.on_set_state.set_autoload(!config.transitions.is_empty());
-    open.progs.walk_queues.set_autoload(has_map_iterator && has_loop);
-    open.progs.walk_queues_unrolled.set_autoload(has_map_iterator && !has_loop);
-    open.progs.scan_queued.set_autoload(has_map_iterator);
-    open.progs.scan_tcp.set_autoload(kernel.has_struct("bpf_iter__tcp"));
+    let has_map_iterator = kernel.has_struct("bpf_iter__bpf_map_elem");
+    let has_loop = kernel.has_helper("bpf_loop");
+    let has_sock_from_file = kernel.has_helper("bpf_sock_from_file");
+    let is_apart = kernel.member_is_pointer("netns_ipv4", "tcp_death_row");
+    let progs = &mut open.progs;
+    progs.on_set_state.set_autoload(!config.transitions.is_empty());
+    progs.scan_files.set_autoload(has_sock_from_file);
+    progs.scan_files_by_magic.set_autoload(!has_sock_from_file);
+    progs.walk_queues.set_autoload(has_map_iterator && has_loop);
+    progs.walk_queues_unrolled.set_autoload(has_map_iterator && !has_loop);
+    progs.scan_queued.set_autoload(has_map_iterator);
+    progs.scan_ehash.set_autoload(has_map_iterator && has_loop && !is_apart);
+    progs.scan_ehash_apart.set_autoload(has_map_iterator && has_loop && is_apart);
+    progs.scan_ehash_unrolled.set_autoload(has_map_iterator && !has_loop);
+    progs.scan_netns.set_autoload(kernel.has_member("inet_hashinfo", "pernet"));
     Ok(())
 }

@@ -4,32 +4,29 @@
 //! iterators are read on a thread of their own, while what they have told is decoded on this one;
 //! and a scan of everything reads the files and the network namespaces side by side.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
-use libbpf_rs::{Iter, MapCore};
+use libbpf_rs::{Iter, Link, MapCore};
 
 use super::error::{failed, refused};
 use super::load::Links;
 use super::{Probe, ProbeError};
 use crate::event::{self, Record};
-use crate::netns;
-use crate::table::Covered;
+use crate::sums::{GROUPS, Sums};
 
 /// What an iterator hands over at once, at the most: `PAGE_SIZE << 3` in the kernel's
 /// `bpf_seq_read()`, of pages that may have 64 KiB. It cuts no record in two.
-const READ_MAX: usize = 512 << 10;
+pub(super) const READ_MAX: usize = 512 << 10;
 
 /// How many such pieces, usually of 32 KiB, may wait to be decoded.
 const PIECES: usize = 16;
 
 /// Takes what iterators have told to where it is decoded.
-struct Pieces<'a> {
+pub(super) struct Pieces<'a> {
     told: SyncSender<Piece>,
     /// To be filled again: new memory would cost as much as what is read into it.
     used: &'a Mutex<Vec<Piece>>,
@@ -41,12 +38,15 @@ struct Piece {
     len: usize,
 }
 
-/// Where a scan has looked for sockets that no process holds.
+/// What a walk through all connections has left out.
 #[derive(Debug)]
-pub struct Looked {
-    covered: Covered,
-    /// The paths by which it has entered the network namespaces.
-    paths: BTreeMap<u32, PathBuf>,
+pub struct Walked {
+    /// Watched sockets that were not told: a program has them, or had.
+    pub passed_over: Sums,
+    /// The network namespaces that could not be looked into.
+    pub closed: Vec<u32>,
+    /// Whether there are places where it did not come to the end.
+    pub cut: bool,
 }
 
 impl Probe {
@@ -59,74 +59,60 @@ impl Probe {
         self.gather_with_queues(Links::read_files, report)
     }
 
-    /// The same, and as [`Probe::scan_tcp`] does in every network namespace there is.
+    /// The same, and as [`Probe::scan_ehash`] does.
     ///
     /// # Errors
     /// Where an iterator fails half-way.
-    pub fn scan_everything(&mut self, report: impl FnMut(Record)) -> Result<Looked, ProbeError> {
-        let look = |links: &Links, pieces: &Pieces<'_>| {
-            let (mut paths, mut closed) = links.find_netns()?;
-            closed.extend(links.read_netns(&mut paths, pieces)?);
-            Ok(Looked { covered: Covered::AllBut(closed.into_iter().collect()), paths })
-        };
+    pub fn scan_everything(&mut self, report: impl FnMut(Record)) -> Result<Walked, ProbeError> {
         let read = |links: &Links, pieces: &Pieces<'_>| {
             thread::scope(|scope| {
-                let looking = spawn(scope, || look(links, pieces))?;
+                let walking = spawn(scope, || links.read_ehash(pieces))?;
                 let files = links.read_files(pieces);
-                let looked = join(looking);
-                files.and(looked)
+                let closed = join(walking);
+                files.and(closed)
             })
         };
-        self.gather_with_queues(read, report)
+        self.begin_walk(&[]);
+        let closed = self.gather_with_queues(read, report)?;
+        Ok(self.end_walk(closed))
     }
 
-    /// Reports the watched sockets in these network namespaces that no program has; and as a sum,
-    /// those that one has, or had.
+    /// Reports the watched connections, and what is left of them, that no program has; of these
+    /// groups, all.
     ///
     /// # Errors
     /// Where an iterator fails half-way.
-    pub fn scan_tcp(
+    pub fn scan_ehash(
         &mut self,
-        wanted: &[u32],
+        groups: &[usize],
         report: impl FnMut(Record),
-    ) -> Result<Looked, ProbeError> {
-        let look = |links: &Links, pieces: &Pieces<'_>| {
-            // One that nobody knows of has no process left, and no name.
-            let mut paths = if wanted.is_empty() { BTreeMap::new() } else { netns::all() };
-            paths.retain(|netns, _| wanted.contains(netns));
-            let closed = links.read_netns(&mut paths, pieces)?;
-            let open = wanted.iter().copied().filter(|netns| !closed.contains(netns));
-            Ok(Looked { covered: Covered::Only(open.collect()), paths })
-        };
-        self.gather(look, report)
+    ) -> Result<Walked, ProbeError> {
+        self.begin_walk(groups);
+        let closed = self.gather(Links::read_ehash, report)?;
+        Ok(self.end_walk(closed))
     }
 
-    /// Reports what a look has only summed up, in these network namespaces. Says where both could
-    /// look.
-    ///
-    /// # Errors
-    /// Where an iterator fails half-way.
-    pub fn tell_passed_over(
-        &mut self,
-        looked: Looked,
-        in_doubt: &[u32],
-        report: impl FnMut(Record),
-    ) -> Result<Covered, ProbeError> {
-        let Looked { mut covered, mut paths } = looked;
-        paths.retain(|netns, _| in_doubt.contains(netns));
-        if !paths.is_empty() {
-            self.tell_all(true);
-            let told = self.gather(|links, pieces| links.read_netns(&mut paths, pieces), report);
-            self.tell_all(false);
-            told?.into_iter().for_each(|netns| covered.remove(netns));
-        }
-        Ok(covered)
-    }
-
-    fn tell_all(&mut self, all: bool) {
+    fn begin_walk(&mut self, groups: &[usize]) {
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            bss.tell_all = all.into();
+            bss.tell_all.fill(0);
+            groups.iter().for_each(|&group| bss.tell_all[group] = 1);
+            bss.passed_over.fill(0);
+            bss.unwalked = 0;
         }
+    }
+
+    fn end_walk(&self, closed: Vec<u32>) -> Walked {
+        let bss = self.skeleton.maps.bss_data.as_deref();
+        #[expect(unsafe_code, reason = "the kernel has written it")]
+        let read = bss.map(|bss| unsafe {
+            (
+                (&raw const bss.passed_over).read_volatile(),
+                (&raw const bss.unwalked).read_volatile(),
+            )
+        });
+        let (passed_over, unwalked) = read.unwrap_or(([0; GROUPS], 0));
+        let cut = unwalked > 0 || self.links.maps.is_none();
+        Walked { passed_over: Sums(Box::new(passed_over)), closed, cut }
     }
 
     /// [`Probe::gather`], and then what waits in the queues of the listeners that were told.
@@ -149,13 +135,11 @@ impl Probe {
     /// Reports what waits in the queues of the listeners that the scan of files has noted.
     fn scan_queues(&mut self, report: impl FnMut(Record)) -> Result<(), ProbeError> {
         let read = |links: &Links, pieces: &Pieces<'_>| {
-            let Some((walk, tell)) = &links.queues else {
+            let Some(maps) = &links.maps else {
                 return Ok(());
             };
-            let open = |link| Iter::new(link).map_err(refused("open iter/bpf_map_elem"));
-            let (walk, tell) = (open(walk)?, open(tell)?);
-            read_out(walk, pieces)?;
-            read_out(tell, pieces)
+            read_map(&maps.queues, pieces)?;
+            read_map(&maps.queued, pieces)
         };
         self.gather(read, report)?;
         let maps = &self.skeleton.maps;
@@ -209,67 +193,11 @@ impl Links {
     fn read_files(&self, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
         read_out(Iter::new(&self.files).map_err(refused("open iter/task_file"))?, pieces)
     }
+}
 
-    /// The network namespaces that somebody lives in or that have a name, each with a path to enter
-    /// it by; and those that there is no way into.
-    fn find_netns(&self) -> Result<(BTreeMap<u32, PathBuf>, BTreeSet<u32>), ProbeError> {
-        let mut closed = self.inhabited_netns()?;
-        let paths = netns::all();
-        closed.retain(|netns| !paths.contains_key(netns));
-        if !closed.is_empty() {
-            // What has ended meanwhile is not hidden, but gone.
-            let inhabited = self.inhabited_netns()?;
-            closed.retain(|netns| inhabited.contains(netns));
-        }
-        Ok((paths, closed))
-    }
-
-    /// The network namespaces that somebody lives in, known to /proc or not.
-    fn inhabited_netns(&self) -> Result<BTreeSet<u32>, ProbeError> {
-        let mut iter = Iter::new(&self.netns).map_err(refused("open iter/task"))?;
-        let mut buffer = vec![0; READ_MAX];
-        let mut found = BTreeSet::new();
-        loop {
-            let len = read_some(&mut iter, &mut buffer)?;
-            if len == 0 {
-                break;
-            }
-            let (inodes, _) = buffer[..len].as_chunks();
-            found.extend(inodes.iter().copied().map(u32::from_ne_bytes));
-        }
-        // What exits has left its namespaces.
-        found.remove(&0);
-        Ok(found)
-    }
-
-    /// Reads the sockets of these network namespaces. Says which of them, taken out of `paths`,
-    /// cannot be looked into.
-    fn read_netns(
-        &self,
-        paths: &mut BTreeMap<u32, PathBuf>,
-        pieces: &Pieces<'_>,
-    ) -> Result<Vec<u32>, ProbeError> {
-        let own = netns::inode(Path::new("/proc/self/ns/net")).ok();
-        let mut closed = Vec::new();
-        for (&netns, path) in &*paths {
-            let Some(tcp) = &self.tcp else {
-                closed.push(netns);
-                continue;
-            };
-            let iter = match own == Some(netns) {
-                true => Ok(Iter::new(tcp)),
-                false => netns::inside(path, || Iter::new(tcp)),
-            };
-            match iter {
-                Ok(iter) => read_out(iter.map_err(refused("open iter/tcp"))?, pieces)?,
-                // It is gone with its last process, and so are its sockets.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(_) => closed.push(netns),
-            }
-        }
-        paths.retain(|netns, _| !closed.contains(netns));
-        Ok(closed)
-    }
+/// Reads what is told of the elements of a map.
+pub(super) fn read_map(link: &Link, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
+    read_out(Iter::new(link).map_err(refused("open iter/bpf_map_elem"))?, pieces)
 }
 
 /// Reads an iterator to its end.
@@ -286,7 +214,7 @@ fn read_out(mut iter: Iter, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
 }
 
 /// Reads what an iterator has next, and says how many bytes it is; 0 at its end.
-fn read_some(iter: &mut Iter, buffer: &mut [u8]) -> Result<usize, ProbeError> {
+pub(super) fn read_some(iter: &mut Iter, buffer: &mut [u8]) -> Result<usize, ProbeError> {
     loop {
         match iter.read(buffer) {
             // After a million objects without one of ours the kernel catches its breath.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::age::STAMP_SLACK_NS;
 use crate::conn::{Conn, Endpoint};
-use crate::event::{PassedOver, SockFlags, Stamps};
+use crate::event::{SockFlags, Stamps};
 use crate::verdict::Verdict;
 
 const MS: u64 = 1_000_000;
@@ -82,7 +82,7 @@ fn holder(pid: Pid, fd: u32) -> Holder {
 fn scan(table: &mut Table, ms: u64, records: impl IntoIterator<Item = Record>) {
     table.begin_scan(ms * MS);
     records.into_iter().for_each(|record| table.absorb(record));
-    table.end_scan(&Covered::All);
+    table.end_scan(&[]);
 }
 
 fn only(table: &Table) -> &Tracked {
@@ -128,7 +128,7 @@ fn a_scan_does_not_delete_what_entered_while_it_ran() {
     let mut table = table();
     table.begin_scan(600 * MS);
     table.apply(enters(1, 601));
-    table.end_scan(&Covered::All);
+    table.end_scan(&[]);
     assert_eq!(only(&table).since, Since::exactly(601 * MS));
     assert!(table.needs_scan());
 }
@@ -139,7 +139,7 @@ fn a_socket_that_left_after_it_was_seen_is_gone() {
     table.begin_scan(600 * MS);
     table.absorb(Record::Held(holder(7, 3), seen(1, 601, 10)));
     table.apply(leaves(1, 650));
-    table.end_scan(&Covered::All);
+    table.end_scan(&[]);
     assert!(table.is_empty());
 }
 
@@ -149,7 +149,7 @@ fn an_old_departure_does_not_delete_a_new_socket_at_the_same_address() {
     table.begin_scan(600 * MS);
     table.absorb(Record::Held(holder(7, 3), seen(1, 660, 10)));
     table.apply(leaves(1, 601));
-    table.end_scan(&Covered::All);
+    table.end_scan(&[]);
     assert_eq!(table.holders(only(&table)), [holder(7, 3)]);
 }
 
@@ -292,37 +292,30 @@ fn where_a_scan_did_not_look_nothing_is_deleted() {
     let mut table = table();
     table.apply(enters(1, 500));
     table.begin_scan(600 * MS);
-    assert_eq!(table.netns_to_cover(), [1]);
-    table.end_scan(&Covered::AllBut(vec![1]));
+    assert!(table.has_unseen());
+    table.end_scan(&[1]);
     assert_eq!(table.len(), 1);
     table.begin_scan(700 * MS);
-    table.end_scan(&Covered::Only(vec![1]));
+    table.end_scan(&[2]);
     assert!(table.is_empty());
 }
 
 #[test]
 fn what_a_scan_passes_over_has_to_be_what_is_held() {
-    let in_doubt = |passed_over: &[u64]| {
-        let mut table = table();
-        table.begin_scan(600 * MS);
-        table.absorb(Record::Held(holder(7, 3), seen(10, 610, 10)));
-        table.absorb(Record::Held(holder(7, 4), seen(20, 610, 10)));
-        table.absorb(Record::Held(holder(8, 4), seen(20, 610, 10)));
-        // Of what was destroyed there is no list.
-        let mut destroyed = seen(40, 610, 10);
-        destroyed.state = State::Close;
-        table.absorb(Record::Held(holder(7, 5), destroyed));
-        if !passed_over.is_empty() {
-            let sum = passed_over.iter().sum();
-            table.absorb(Record::PassedOver(PassedOver { netns: 1, sum }));
-        }
-        table.netns_in_doubt()
-    };
-    assert_eq!(in_doubt(&[10, 20]), [0; 0]);
-    assert_eq!(in_doubt(&[10, 20, 30]), [1], "one more");
-    assert_eq!(in_doubt(&[10]), [1], "one less");
-    assert_eq!(in_doubt(&[10, 21]), [1], "another");
-    assert_eq!(in_doubt(&[]), [1], "none");
+    let mut table = table();
+    table.begin_scan(500 * MS);
+    table.absorb(Record::Held(holder(7, 6), seen(80, 510, 10)));
+    table.begin_scan(600 * MS);
+    table.absorb(Record::Held(holder(7, 3), seen(10, 610, 10)));
+    table.absorb(Record::Held(holder(7, 4), seen(20, 610, 10)));
+    table.absorb(Record::Held(holder(8, 4), seen(20, 610, 10)));
+    // What was destroyed is in no hash table.
+    let mut destroyed = seen(40, 610, 10);
+    destroyed.state = State::Close;
+    table.absorb(Record::Held(holder(7, 5), destroyed));
+    let sums = |socks: &[u64]| socks.iter().copied().map(SockPtr).collect();
+    assert_eq!(table.held(&[]), sums(&[10, 20]));
+    assert_eq!(table.held(&[1]), sums(&[]), "where nobody could look");
 }
 
 #[test]
@@ -332,7 +325,7 @@ fn a_scan_that_failed_half_way_deletes_nothing() {
     table.begin_scan(600 * MS);
     table.apply(enters(2, 650));
     table.begin_scan(700 * MS);
-    table.end_scan(&Covered::AllBut(vec![1]));
+    table.end_scan(&[1]);
     assert_eq!(table.len(), 2);
 }
 
@@ -393,19 +386,15 @@ fn any_record() -> impl Strategy<Value = Record> {
 enum Step {
     Begin(u64),
     Record(Record),
-    End(Covered),
+    End(Vec<u32>),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let covered = prop_oneof![
-        Just(Covered::All),
-        Just(Covered::AllBut(vec![1])),
-        Just(Covered::Only(Vec::new()))
-    ];
+    let closed = prop_oneof![Just(Vec::new()), Just(vec![1])];
     prop_oneof![
         1 => (1_000u64..2_000).prop_map(|ms| Step::Begin(ms * MS)),
         8 => any_record().prop_map(Step::Record),
-        1 => covered.prop_map(Step::End),
+        1 => closed.prop_map(Step::End),
     ]
 }
 
@@ -417,7 +406,7 @@ fn any_scan() -> impl Strategy<Value = Vec<Record>> {
             Record::Held(..) => 1,
             Record::Queued(..) => 2,
             Record::Unheld(..) => 3,
-            Record::Process(..) | Record::PassedOver(_) | Record::Transition(_) => 4,
+            Record::Process(..) | Record::Transition(_) => 4,
         };
         let mut records = records;
         records.sort_by_key(order);
@@ -440,7 +429,7 @@ proptest! {
             match step {
                 Step::Begin(ktime) => table.begin_scan(ktime),
                 Step::Record(record) => table.absorb(record),
-                Step::End(covered) => table.end_scan(&covered),
+                Step::End(closed) => table.end_scan(&closed),
             }
         }
         scan(&mut table, 3_000, last.clone());

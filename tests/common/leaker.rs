@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::lines::Running;
-use super::{DEADLINE, deadline_for};
+use super::{DEADLINE, deadline_for, not_possible};
 
 /// A condition to leave a connection in.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +101,18 @@ impl Leaker {
         let mut leaker = Self::start();
         leaker.listen("v4");
         leaker
+    }
+
+    /// One in a network namespace whose connections are in a hash table of its own, if this kernel
+    /// can do that: since 6.1.
+    pub(crate) fn start_apart(&self, test: &str) -> Option<Self> {
+        match self.sysctl("ipv4/tcp_child_ehash_entries", "512") {
+            Ok(()) => Some(self.inside(Self::start)),
+            Err(error) => {
+                not_possible(test, format!("one hash table serves all: {error}"));
+                None
+            }
+        }
     }
 
     /// Another process in the same network namespace.

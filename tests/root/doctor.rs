@@ -33,7 +33,7 @@ fn root_finds_everything() {
     assert_eq!(said["schema"], 1);
     assert_eq!(ran.code, Some(0), "{said}");
     assert_eq!(ran.stderr, "");
-    for name in ["kernel", "btf", "tp_btf", "iter/task_file", "iter/tcp", "capabilities"] {
+    for name in ["kernel", "btf", "tp_btf", "iter/task_file", "iter/bpf_map_elem", "capabilities"] {
         assert_eq!(status(&said, name), "ok", "{said}");
     }
 }

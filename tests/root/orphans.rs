@@ -1,5 +1,6 @@
 //! Sockets that no descriptor of a process refers to, or only in a roundabout way.
 
+use crate::common::tool::sockleak;
 use crate::common::{Kind, Leaker, Want, Watch, assert_rows, has_rows, list, not_possible};
 
 #[test]
@@ -9,6 +10,37 @@ fn in_flight_over_a_unix_socket() {
     leaker.send_away(leak.fd());
     let want = Want::held(&leaker, &leak).ownerless("unknown");
     assert_rows(&list(&leaker, &[]), [want]);
+}
+
+/// Connections may be in a hash table that no other network namespace uses.
+#[test]
+fn in_flight_in_a_hash_table_apart() {
+    let parent = Leaker::listening();
+    let test = "orphans::in_flight_in_a_hash_table_apart";
+    let Some(mut leaker) = parent.start_apart(test) else {
+        return;
+    };
+    leaker.listen("v4");
+    let leaks = leaker.plant(Kind::EofRead, 600);
+    let (away, rest) = leaks.split_at(1);
+    leaker.send_away(away[0].fd());
+    let unknown = Want::held(&leaker, &away[0]).ownerless("unknown");
+    let held = rest.iter().map(|leak| Want::held(&leaker, leak));
+    assert_rows(&list(&leaker, &[]), held.chain([unknown]));
+}
+
+/// From inside, the others have to be found.
+#[test]
+fn in_flight_seen_from_a_hash_table_apart() {
+    let mut leaker = Leaker::listening();
+    let leak = leaker.leak();
+    leaker.send_away(leak.fd());
+    let Some(apart) = leaker.start_apart("orphans::in_flight_seen_from_a_hash_table_apart") else {
+        return;
+    };
+    let netns = leaker.netns.to_string();
+    let ran = apart.inside(|| sockleak(&["list", "--json", "--netns", &netns]));
+    assert_rows(&ran.report(), [Want::held(&leaker, &leak).ownerless("unknown")]);
 }
 
 #[test]

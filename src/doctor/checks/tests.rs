@@ -13,7 +13,6 @@ fn fit() -> Facts {
             from_file: false,
             tracepoint: true,
             task_iterators: true,
-            tcp_iterator: true,
             map_iterator: true,
             ring_buffer: true,
             bpf_loop: true,
@@ -73,7 +72,6 @@ fn names_are_unique() {
 fn each_thing_is_missed() {
     use Status::{Limited, Missing};
     assert_eq!(complaints(|f| f.types = Err("no BTF: use another".into())), [("btf", Missing)]);
-    assert_eq!(complaints(|f| types(f).tcp_iterator = false), [("iter/tcp", Limited)]);
     assert_eq!(complaints(|f| types(f).map_iterator = false), [("iter/bpf_map_elem", Limited)]);
     assert_eq!(complaints(|f| types(f).bpf_loop = false), [("bpf_loop", Limited)]);
     assert_eq!(complaints(|f| types(f).tracepoint = false), [("tp_btf", Missing)]);

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * What no process holds. Every connection is in a hash table of the kernel's, the ehash; one
+ * serves all network namespaces but those that have asked for their own (6.1 and later). It is
+ * walked as the kernel itself looks a connection up: under RCU, without locks. The iterator
+ * that the kernel has for it, iter/tcp, shows one network namespace, walks the whole table for
+ * that, and locks every socket.
+ */
+#ifndef SOCKLEAK_EHASH_H
+#define SOCKLEAK_EHASH_H
+
+#include "read.h"
+
+#define STRIDES (1 << 14) /* the walk has so many steps, */
+#define STRIDE_MAX 32	  /* of so many slots at the most; a table has 1 to 32 for each by default */
+/* Sockets in a slot's chain: on average there are less than 32, for want of memory. */
+#define CHAIN_MAX (1 << 16)
+#define CHAIN_MAX_UNROLLED 64
+/* Watched sockets in a step: what fits into an iterator's buffer. */
+#define FOUND_MAX 256
+#define FOUND_MAX_UNROLLED 64
+
+/* An iterator calls scan_ehash for each element. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, STRIDES);
+	__type(key, __u32);
+	__type(value, __u8);
+} strides SEC(".maps");
+
+/*
+ * What a struct socket refers to nearly always has a descriptor, which scan_files sees: such
+ * sockets are only added up, but for the groups of which user space wants to know all.
+ */
+__u8 tell_all[GROUPS] = {};
+/* What is not told, added up. User space begins the sums. */
+__u64 passed_over[GROUPS] = {};
+/* Slots that are not walked to their end. */
+__u32 unwalked = 0;
+
+#define group_of(sk) (((sk) >> GROUP_SHIFT) % GROUPS)
+
+/* The step at hand. One walk runs at a time. */
+static struct {
+	__u64 slots[STRIDE_MAX];
+	volatile __u32 count;	/* in memory, where the verifier does not follow its values */
+	__u64 found[FOUND_MAX]; /* struct sock *, + PASS_OVER */
+} step;
+
+#define PASS_OVER 1
+
+/* The kernel keeps no more than this of a connection, for a while or (a request) before it is one. */
+static __always_inline bool is_mini(__u8 state)
+{
+	return in_set(1 << TCP_TIME_WAIT | 1 << TCP_NEW_SYN_RECV, state);
+}
+
+/* FIN_WAIT2 without a program is kept as TIME_WAIT, too. */
+static __always_inline __u8 mini_state(struct tcp_sock *tp, __u8 state)
+{
+	struct inet_timewait_sock *tw = (struct inet_timewait_sock *)tp;
+
+	return state == TCP_TIME_WAIT ? BPF_CORE_READ(tw, tw_substate) : state;
+}
+
+/* A socket in the table. Returns whether there was room for it. */
+static __always_inline bool visit_hashed(struct tcp_sock *tp)
+{
+	__u8 state = BPF_CORE_READ(tp, SKC.skc_state);
+	__u64 found = (__u64)tp;
+	__u32 count = step.count;
+
+	if (is_mini(state)) {
+		if (!in_set(watched_states, mini_state(tp, state)))
+			return true;
+	} else {
+		if (!in_set(watched_states, state))
+			return true;
+		if (!tell_all[group_of(found)] && BPF_CORE_READ(tp, SK.sk_socket))
+			found += PASS_OVER;
+	}
+	if (count >= FOUND_MAX)
+		return false;
+	step.found[count] = found;
+	step.count = count + 1;
+	return true;
+}
+
+struct chain {
+	__u64 node;
+	__u32 slot;
+	bool ended;
+};
+
+/* A chain ends with an odd number: its slot's, doubled. 1 at the end, right or wrong. */
+static long visit_node(__u64 index, struct chain *chain)
+{
+	struct tcp_sock *tp;
+
+	if (chain->node & 1) {
+		chain->ended = chain->node >> 1 == chain->slot;
+		return 1;
+	}
+	tp = (void *)chain->node - bpf_core_field_offset(struct tcp_sock, SKC.skc_nulls_node);
+	if (!visit_hashed(tp))
+		return 1;
+	chain->node = (__u64)BPF_CORE_READ(tp, SKC.skc_nulls_node.next);
+	return 0;
+}
+
+/*
+ * Visits what a slot leads to. A socket may move to another slot's chain while we are at it,
+ * and take us along. Returns whether we came to the right end; otherwise nothing has happened.
+ */
+static __always_inline bool walk(__u64 node, __u32 slot, bool has_loop)
+{
+	struct chain chain = { .node = node, .slot = slot };
+	__u32 count_before = step.count;
+
+	REPEAT(has_loop, CHAIN_MAX, CHAIN_MAX_UNROLLED, visit_node, &chain);
+	if (!chain.ended)
+		step.count = count_before;
+	return chain.ended;
+}
+
+/* Not static: such a function is verified once, and not for each of its calls. */
+__noinline int walk_chain(__u64 node, __u32 slot)
+{
+	return walk(node, slot, true);
+}
+
+__noinline int walk_chain_unrolled(__u64 node, __u32 slot)
+{
+	return walk(node, slot, false);
+}
+
+struct stride {
+	struct seq_file *seq;
+	__u64 *slots;
+	__u32 first;
+	__u32 length;
+	__u32 unwalked;
+	bool full;
+};
+
+static __always_inline bool walk_slot(__u64 node, __u32 slot, bool has_loop)
+{
+	return has_loop ? walk_chain(node, slot) : walk_chain_unrolled(node, slot);
+}
+
+static __always_inline long visit_slot_at(__u64 index, struct stride *stride, bool has_loop)
+{
+	__u32 slot = stride->first + index;
+	__u64 node;
+
+	if (index >= STRIDE_MAX || index >= stride->length)
+		return 1;
+	node = step.slots[index];
+	if (node & 1 || walk_slot(node, slot, has_loop))
+		return 0;
+	/* Once more. */
+	bpf_probe_read_kernel(&node, sizeof(node), stride->slots + slot);
+	stride->unwalked += !walk_slot(node, slot, has_loop);
+	return 0;
+}
+
+static long visit_slot(__u64 index, struct stride *stride)
+{
+	return visit_slot_at(index, stride, true);
+}
+
+static long visit_slot_unrolled(__u64 index, struct stride *stride)
+{
+	return visit_slot_at(index, stride, false);
+}
+
+static struct sock_record unheld;
+
+/* Reads a socket, if it is still watched. */
+__noinline int read_unheld(void)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)unheld.sock;
+	__u8 state = BPF_CORE_READ(tp, SKC.skc_state);
+
+	__builtin_memset(&unheld, 0, sizeof(unheld));
+	unheld.kind = RECORD_UNHELD;
+	if (!is_mini(state)) {
+		if (!is_watched(tp, false))
+			return 0;
+		read_sock(tp, false, &unheld);
+		return 1;
+	}
+	read_common(tp, false, &unheld);
+	unheld.conn.sport = BPF_CORE_READ(tp, SKC.skc_num);
+	unheld.state = mini_state(tp, state);
+	unheld.flags = SOCK_ORPHAN;
+	return in_set(watched_states, unheld.state);
+}
+
+static long tell_found(__u64 index, struct stride *stride)
+{
+	if (index >= FOUND_MAX || index >= step.count)
+		return 1;
+	unheld.sock = step.found[index];
+	if (unheld.sock & PASS_OVER || !read_unheld() ||
+	    !bpf_seq_write(stride->seq, &unheld, sizeof(unheld)))
+		return 0;
+	stride->full = true;
+	return 1;
+}
+
+static long add_found(__u64 index, struct stride *stride)
+{
+	__u64 sk;
+
+	if (index >= FOUND_MAX || index >= step.count)
+		return 1;
+	sk = step.found[index];
+	if (sk & PASS_OVER)
+		passed_over[group_of(sk)] += sk - PASS_OVER;
+	return 0;
+}
+
+static __always_inline int walk_stride(struct bpf_iter__bpf_map_elem *ctx,
+				       struct inet_hashinfo *table, bool has_loop)
+{
+	struct stride stride = { .seq = ctx->meta->seq };
+	const __u32 *key = ctx->key;
+	__u64 mask, first, length;
+
+	if (!key)
+		return 0;
+	mask = BPF_CORE_READ(table, ehash_mask);
+	length = mask / STRIDES + 1;
+	first = *key * length;
+	if (first > mask)
+		return 0;
+	barrier_var(length); /* or clang checks one register, and uses another */
+	if (length > STRIDE_MAX) {
+		stride.unwalked = length - STRIDE_MAX;
+		length = STRIDE_MAX;
+	}
+	stride.slots = (__u64 *)BPF_CORE_READ(table, ehash);
+	stride.first = first;
+	stride.length = length;
+	step.count = 0;
+	bpf_probe_read_kernel(step.slots, length * sizeof(__u64), stride.slots + first);
+	if (has_loop)
+		REPEAT(true, STRIDE_MAX, STRIDE_MAX, visit_slot, &stride);
+	else
+		REPEAT(false, STRIDE_MAX, STRIDE_MAX, visit_slot_unrolled, &stride);
+	if (!has_loop && step.count > FOUND_MAX_UNROLLED)
+		stride.unwalked++;
+	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, tell_found, &stride);
+	if (stride.full) /* This step will be shown again: nothing has been counted yet. */
+		return 0;
+	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, add_found, &stride);
+	unwalked += stride.unwalked;
+	return 0;
+}
+
+/* The network namespace in which the iterator is read says which table. */
+static __always_inline struct net *current_net(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, nsproxy, net_ns);
+}
+
+/* One of these three is loaded. */
+SEC("iter/bpf_map_elem")
+int scan_ehash(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct net *net = current_net();
+
+	return walk_stride(ctx, BPF_CORE_READ(net, ipv4.tcp_death_row.hashinfo), true);
+}
+
+SEC("iter/bpf_map_elem")
+int scan_ehash_apart(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct net___apart *net = (void *)current_net();
+
+	return walk_stride(ctx, BPF_CORE_READ(net, ipv4.tcp_death_row, hashinfo), true);
+}
+
+SEC("iter/bpf_map_elem")
+int scan_ehash_unrolled(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct net *net = current_net();
+
+	return walk_stride(ctx, BPF_CORE_READ(net, ipv4.tcp_death_row.hashinfo), false);
+}
+
+/*
+ * The network namespaces that somebody lives in: those with a table of their own as they
+ * are, the others as their complement.  /proc tells only of processes that we may look at,
+ * and silence about the others would pass for completeness.
+ */
+SEC("iter/task")
+int scan_netns(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct netns_record record = {};
+	struct net *net;
+
+	if (!task)
+		return 0;
+	net = BPF_CORE_READ(task, nsproxy, net_ns);
+	record.inode = BPF_CORE_READ(net, ns.inum);
+	record.has_ehash = BPF_CORE_READ(net, ipv4.tcp_death_row.hashinfo, pernet);
+	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+	return 0;
+}
+
+#endif

@@ -1,0 +1,121 @@
+//! The walk through all connections, in whichever hash table of the kernel's they are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use libbpf_rs::{Iter, Link};
+use plain::Plain;
+
+use super::ProbeError;
+use super::error::refused;
+use super::load::Links;
+use super::scan::{Pieces, READ_MAX, read_map, read_some};
+use crate::bpf::types::netns_record;
+use crate::netns;
+
+impl Links {
+    /// Walks through all connections. Says which network namespaces it could not look into.
+    pub(super) fn read_ehash(&self, pieces: &Pieces<'_>) -> Result<Vec<u32>, ProbeError> {
+        let Some(maps) = &self.maps else {
+            return Ok(Vec::new());
+        };
+        let walk = || read_map(&maps.ehash, pieces);
+        // What one sees from a network namespace is the table that it shares, or its own.
+        walk()?;
+        let Some(netns) = &self.netns else {
+            return Ok(Vec::new());
+        };
+        let inhabited = inhabited(netns)?;
+        let (apart, elsewhere) = places(&inhabited, netns::own());
+        let paths = match apart.is_empty() && elsewhere.is_empty() {
+            true => BTreeMap::new(),
+            false => netns::all(),
+        };
+        let enter = |netns| paths.get(&netns).map_or(Ok(false), |path| inside(path, walk));
+        let mut closed = Vec::new();
+        for netns in apart {
+            if !enter(netns)? {
+                closed.push(netns);
+            }
+        }
+        let mut seen = elsewhere.is_empty();
+        for &netns in &elsewhere {
+            seen = seen || enter(netns)?;
+        }
+        if !seen {
+            closed.extend(elsewhere);
+        }
+        for (netns, path) in netns::named().filter(|(netns, _)| !inhabited.contains_key(netns)) {
+            if !inside(&path, || if has_ehash() { walk() } else { Ok(()) })? {
+                closed.push(netns);
+            }
+        }
+        Ok(closed)
+    }
+}
+
+/// From where to look, besides home: from each of the first, and from any of the second.
+fn places(inhabited: &BTreeMap<u32, bool>, home: Option<u32>) -> (Vec<u32>, Vec<u32>) {
+    let is_apart = |netns| inhabited.get(&netns).copied().unwrap_or(false);
+    let (apart, together): (Vec<_>, Vec<_>) =
+        inhabited.keys().filter(|&&netns| Some(netns) != home).partition(|&&netns| is_apart(netns));
+    (apart, if home.is_some_and(is_apart) { together } else { Vec::new() })
+}
+
+/// The network namespaces that somebody lives in, known to /proc or not; and whether each has a
+/// hash table of its own.
+fn inhabited(link: &Link) -> Result<BTreeMap<u32, bool>, ProbeError> {
+    let mut iter = Iter::new(link).map_err(refused("open iter/task"))?;
+    let mut buffer = vec![0; READ_MAX];
+    let mut found = BTreeMap::new();
+    loop {
+        let len = read_some(&mut iter, &mut buffer)?;
+        if len == 0 {
+            break;
+        }
+        for record in buffer[..len].chunks_exact(size_of::<netns_record>()) {
+            let mut netns = netns_record::default();
+            if netns.copy_from_bytes(record).is_ok() {
+                found.insert(netns.inode, netns.has_ehash != 0);
+            }
+        }
+    }
+    // What exits has left its namespaces.
+    found.remove(&0);
+    Ok(found)
+}
+
+/// Whether it could look inside.
+fn inside(
+    path: &Path,
+    look: impl FnOnce() -> Result<(), ProbeError> + Send,
+) -> Result<bool, ProbeError> {
+    match netns::inside(path, look) {
+        Ok(looked) => looked.map(|()| true),
+        // It is gone with its last process, and so are its sockets.
+        Err(error) => Ok(error.kind() == io::ErrorKind::NotFound),
+    }
+}
+
+/// Whether the network namespace that this thread is in has a hash table of its own: the sysctl is
+/// negative where it has none.
+fn has_ehash() -> bool {
+    let entries = fs::read_to_string("/proc/sys/net/ipv4/tcp_ehash_entries");
+    entries.is_ok_and(|entries| !entries.starts_with('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_look_serves_all_that_share_a_table() {
+        let shared = BTreeMap::from([(1, false), (2, false), (3, false)]);
+        assert_eq!(places(&shared, Some(1)), (vec![], vec![]));
+        let one_apart = BTreeMap::from([(1, false), (2, true), (3, false)]);
+        assert_eq!(places(&one_apart, Some(1)), (vec![2], vec![]));
+        assert_eq!(places(&one_apart, Some(2)), (vec![], vec![1, 3]));
+    }
+}
