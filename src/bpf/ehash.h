@@ -40,11 +40,16 @@ __u32 unwalked = 0;
 
 #define group_of(sk) (((sk) >> GROUP_SHIFT) % GROUPS)
 
-/* The step at hand. One walk runs at a time. */
+/*
+ * The step at hand. One walk runs at a time. What is volatile is kept in memory, where the
+ * verifier does not follow its values: in registers it would be another state each time.
+ */
 static struct {
 	__u64 slots[STRIDE_MAX];
-	volatile __u32 count;	/* in memory, where the verifier does not follow its values */
+	volatile __u32 count;
 	__u64 found[FOUND_MAX]; /* struct sock *, + PASS_OVER */
+	volatile __u32 unwalked;
+	volatile bool full;
 } step;
 
 #define PASS_OVER 1
@@ -93,7 +98,7 @@ struct chain {
 };
 
 /* A chain ends with an odd number: its slot's, doubled. 1 at the end, right or wrong. */
-static long visit_node(__u64 index, struct chain *chain)
+static __always_inline long visit_node(__u64 index, struct chain *chain)
 {
 	struct tcp_sock *tp;
 
@@ -139,8 +144,6 @@ struct stride {
 	__u64 *slots;
 	__u32 first;
 	__u32 length;
-	__u32 unwalked;
-	bool full;
 };
 
 static __always_inline bool walk_slot(__u64 node, __u32 slot, bool has_loop)
@@ -160,16 +163,17 @@ static __always_inline long visit_slot_at(__u64 index, struct stride *stride, bo
 		return 0;
 	/* Once more. */
 	bpf_probe_read_kernel(&node, sizeof(node), stride->slots + slot);
-	stride->unwalked += !walk_slot(node, slot, has_loop);
+	if (!walk_slot(node, slot, has_loop))
+		step.unwalked++;
 	return 0;
 }
 
-static long visit_slot(__u64 index, struct stride *stride)
+static __always_inline long visit_slot(__u64 index, struct stride *stride)
 {
 	return visit_slot_at(index, stride, true);
 }
 
-static long visit_slot_unrolled(__u64 index, struct stride *stride)
+static __always_inline long visit_slot_unrolled(__u64 index, struct stride *stride)
 {
 	return visit_slot_at(index, stride, false);
 }
@@ -197,7 +201,7 @@ __noinline int read_unheld(void)
 	return in_set(watched_states, unheld.state);
 }
 
-static long tell_found(__u64 index, struct stride *stride)
+static __always_inline long tell_found(__u64 index, struct stride *stride)
 {
 	if (index >= FOUND_MAX || index >= step.count)
 		return 1;
@@ -205,11 +209,11 @@ static long tell_found(__u64 index, struct stride *stride)
 	if (unheld.sock & PASS_OVER || !read_unheld() ||
 	    !bpf_seq_write(stride->seq, &unheld, sizeof(unheld)))
 		return 0;
-	stride->full = true;
+	step.full = true;
 	return 1;
 }
 
-static long add_found(__u64 index, struct stride *stride)
+static __always_inline long add_found(__u64 index, struct stride *stride)
 {
 	__u64 sk;
 
@@ -235,27 +239,29 @@ static __always_inline int walk_stride(struct bpf_iter__bpf_map_elem *ctx,
 	first = *key * length;
 	if (first > mask)
 		return 0;
+	step.count = 0;
+	step.unwalked = 0;
+	step.full = false;
 	barrier_var(length); /* or clang checks one register, and uses another */
 	if (length > STRIDE_MAX) {
-		stride.unwalked = length - STRIDE_MAX;
+		step.unwalked = length - STRIDE_MAX;
 		length = STRIDE_MAX;
 	}
 	stride.slots = (__u64 *)BPF_CORE_READ(table, ehash);
 	stride.first = first;
 	stride.length = length;
-	step.count = 0;
 	bpf_probe_read_kernel(step.slots, length * sizeof(__u64), stride.slots + first);
 	if (has_loop)
 		REPEAT(true, STRIDE_MAX, STRIDE_MAX, visit_slot, &stride);
 	else
 		REPEAT(false, STRIDE_MAX, STRIDE_MAX, visit_slot_unrolled, &stride);
 	if (!has_loop && step.count > FOUND_MAX_UNROLLED)
-		stride.unwalked++;
+		step.unwalked++;
 	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, tell_found, &stride);
-	if (stride.full) /* This step will be shown again: nothing has been counted yet. */
+	if (step.full) /* This step will be shown again: nothing has been counted yet. */
 		return 0;
 	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, add_found, &stride);
-	unwalked += stride.unwalked;
+	unwalked += step.unwalked;
 	return 0;
 }
 

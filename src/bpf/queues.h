@@ -47,7 +47,7 @@ struct queue_walk {
  * accepted just now may have taken its request along, and what follows then is not
  * this queue. User space checks that what comes belongs to the listener.
  */
-static long note_queued(__u64 index, struct queue_walk *walk)
+static __always_inline long note_queued(__u64 index, struct queue_walk *walk)
 {
 	struct request_sock *request = walk->next;
 	__u64 sk;

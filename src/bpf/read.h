@@ -92,8 +92,8 @@ static __always_inline void v4_mapped(__u8 out[16], __be32 addr)
 
 /*
  * Calls step(index, arg) until that returns other than 0: bpf_loop(), or where there is none
- * (before 5.17, e6f2dd0f8067) a loop that the verifier follows turn by turn. `has_loop` is a
- * constant.
+ * (before 5.17, e6f2dd0f8067) a loop that the verifier follows turn by turn; what that calls must
+ * be inlined, or it gives up on seeing that one turn is like the other. `has_loop` is a constant.
  */
 #define REPEAT(has_loop, times, times_unrolled, step, arg)                                    \
 	do {                                                                                  \
