@@ -299,9 +299,9 @@ int scan_ehash_unrolled(struct bpf_iter__bpf_map_elem *ctx)
 }
 
 /*
- * The network namespaces that somebody lives in: those with a table of their own as they
- * are, the others as their complement.  /proc tells only of processes that we may look at,
- * and silence about the others would pass for completeness.
+ * The network namespaces that somebody lives in, and whether each has a table of its own: loaded
+ * where it can. /proc tells only of processes that we may look at, and silence about the others
+ * would pass for completeness.
  */
 SEC("iter/task")
 int scan_netns(struct bpf_iter__task *ctx)
