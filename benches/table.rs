@@ -122,7 +122,7 @@ fn enter(table: &mut Table) {
     }
 }
 
-fn report(table: &Table) -> Report {
+fn report(table: &Table) -> Report<'_> {
     let now = Moment { ktime: NOW + 1_000_000_000, time: SystemTime::UNIX_EPOCH };
     Report::build(table, &Filter::default(), SortKey::Age, now, Health::default())
 }

@@ -1,7 +1,6 @@
 //! Bytes from the kernel, decoded. Pure: no libbpf, no privilege, no panic.
 
 use std::num::NonZeroU64;
-use std::rc::Rc;
 
 use plain::Plain;
 use thiserror::Error;
@@ -147,7 +146,7 @@ pub struct Listener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Its name, unsanitised.
-    pub comm: Rc<str>,
+    pub comm: String,
     /// Its effective user, as the initial user namespace numbers it.
     pub uid: u32,
     /// How many descriptors it has open.
@@ -269,7 +268,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), DecodeError> {
         raw::record_kind::RECORD_PROCESS => {
             let (record, len) = copy::<raw::process_record>(bytes)?;
             let process = Process {
-                comm: comm(&record.comm).into(),
+                comm: comm(&record.comm),
                 uid: record.uid,
                 open_fds: record.open_fds,
                 fd_limit: record.fd_limit,

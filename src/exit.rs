@@ -19,8 +19,8 @@ pub enum Exit {
     Incomplete = 4,
 }
 
-impl From<&Report> for Exit {
-    fn from(report: &Report) -> Self {
+impl From<&Report<'_>> for Exit {
+    fn from(report: &Report<'_>) -> Self {
         match (report.complete, report.sockets.is_empty()) {
             (false, _) => Self::Incomplete,
             (true, false) => Self::Leaked,

@@ -10,7 +10,7 @@ use crate::conn::Endpoint;
 use crate::report::SocketRow;
 
 /// What a row must be like to be shown. What is not said does not matter.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Leaked (of established connections: idle) for so long, provably.
     pub min_age: Option<Duration>,
@@ -32,11 +32,11 @@ pub struct Filter {
 
 impl Filter {
     /// Whether the row is shown.
-    pub fn matches(&self, row: &SocketRow) -> bool {
+    pub fn matches(&self, row: &SocketRow<'_>) -> bool {
         self.matches_conn(&row.local, &row.remote, row.netns)
             && self.min_age.is_none_or(|least| u128::from(row.stranded()) >= least.as_nanos())
             && any(&self.pid, |&pid| row.pid == Some(pid))
-            && any(&self.comm, |comm| row.comm.as_deref() == Some(comm))
+            && any(&self.comm, |comm| row.comm == Some(comm))
             && any(&self.uid, |&uid| row.uid == Some(uid))
     }
 

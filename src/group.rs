@@ -57,10 +57,10 @@ pub struct Group {
 
 impl Grouped {
     /// Counts the rows of a report.
-    pub fn build(report: &Report, by: GroupBy) -> Self {
+    pub fn build(report: &Report<'_>, by: GroupBy) -> Self {
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         for row in &report.sockets {
-            let key = key(row, by);
+            let key = key(&row, by);
             let group = groups.entry(key.clone()).or_insert_with(|| Group {
                 key,
                 count: 0,
@@ -85,9 +85,9 @@ impl Grouped {
     }
 }
 
-fn key(row: &SocketRow, by: GroupBy) -> String {
+fn key(row: &SocketRow<'_>, by: GroupBy) -> String {
     match by {
-        GroupBy::Process => match (row.pid, &row.comm, row.ownership) {
+        GroupBy::Process => match (row.pid, row.comm, row.ownership) {
             (Some(pid), Some(comm), _) => format!("{comm}[{pid}]"),
             (Some(pid), None, _) => format!("[{pid}]"),
             (None, _, Ownership::Kernel) => "kernel".to_owned(),

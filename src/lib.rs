@@ -26,6 +26,7 @@ mod bpf;
 pub mod cli;
 pub mod command;
 pub mod conn;
+mod digits;
 pub mod doctor;
 pub mod event;
 pub mod exit;

@@ -115,7 +115,7 @@ impl Monitor {
     }
 
     /// What the table says now.
-    pub fn report(&self, filter: &Filter, sort: SortKey) -> Report {
+    pub fn report(&self, filter: &Filter, sort: SortKey) -> Report<'_> {
         Report::build(&self.table, filter, sort, now(), self.health(filter))
     }
 

@@ -87,6 +87,11 @@ impl Table {
         self.socks.iter().map(|(&sock, tracked)| (sock, tracked))
     }
 
+    /// The socket at this place among them, until the table changes.
+    pub fn get(&self, index: usize) -> Option<(SockPtr, &Tracked)> {
+        self.socks.get_index(index).map(|(&sock, tracked)| (sock, tracked))
+    }
+
     /// How many sockets there are.
     pub fn len(&self) -> usize {
         self.socks.len()

@@ -22,6 +22,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit> {
     show(&report, args, false, &mut io::stdout())?;
     let exit = Exit::from(&report);
     // The end of the process frees all at once; row by row takes as long as a tenth of the scan.
-    mem::forget((report, monitor));
+    mem::forget(report);
+    mem::forget(monitor);
     Ok(exit)
 }

@@ -28,7 +28,7 @@ fn config(args: &ReportArgs, follow: bool) -> Config {
 
 /// Writes a report as the options say.
 fn show(
-    report: &Report,
+    report: &Report<'_>,
     args: &ReportArgs,
     stamped: bool,
     out: &mut (impl Write + IsTerminal),

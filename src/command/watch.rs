@@ -28,8 +28,9 @@ pub fn run(args: &WatchArgs) -> Result<Exit> {
         let mut report = monitor.report(&filter, args.report.sort);
         report.add_trend(&mut trend, now().ktime);
         show(&report, &args.report, true, &mut io::stdout())?;
+        let exit = Exit::from(&report);
         if monitor.follow(stop.as_fd(), args.interval)? {
-            return Ok(Exit::from(&report));
+            return Ok(exit);
         }
     }
 }

@@ -97,7 +97,7 @@ impl SelfTest {
         }
     }
 
-    fn count(&mut self, leaks: &[Leak], report: &Report) {
+    fn count(&mut self, leaks: &[Leak], report: &Report<'_>) {
         let rows = |leak: &Leak| report.sockets.iter().filter(|row| leak.is(row)).collect();
         (self.found, self.wrong_owners) = (0, 0);
         for leak in leaks {
@@ -168,15 +168,15 @@ impl Leak {
         })
     }
 
-    fn is(&self, row: &SocketRow) -> bool {
+    fn is(&self, row: &SocketRow<'_>) -> bool {
         let same = |end: Endpoint, address: SocketAddr| {
             (end.addr, end.port) == (address.ip(), address.port())
         };
         same(row.local, self.local) && same(row.remote, self.remote)
     }
 
-    fn is_held_by(&self, row: &SocketRow) -> bool {
-        row.pid == Some(std::process::id()) && row.fds.as_slice() == [self.fd]
+    fn is_held_by(&self, row: &SocketRow<'_>) -> bool {
+        row.pid == Some(std::process::id()) && row.fds().eq([self.fd])
     }
 }
 

@@ -1,7 +1,6 @@
 //! Transitions, one a line.
 
 use std::io::{self, Write};
-use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
@@ -40,7 +39,7 @@ pub struct EventRow {
     /// Who made the transition, where that is known for certain.
     pub pid: Option<Pid>,
     /// The name of that process, unsanitised.
-    pub comm: Option<Rc<str>>,
+    pub comm: Option<String>,
     /// Whether it made the transition by exiting.
     pub exiting: bool,
 }
@@ -63,7 +62,7 @@ impl EventRow {
             in_old_state,
             pid: actor.as_ref().and_then(|actor| actor.pid),
             exiting: actor.as_ref().is_some_and(|actor| actor.exiting),
-            comm: actor.map(|actor| actor.comm.into()),
+            comm: actor.map(|actor| actor.comm),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Views: a finished value in, bytes out. One file a format.
 
+mod chunks;
 pub mod doctor;
 pub mod events;
 pub mod json;

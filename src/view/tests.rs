@@ -1,94 +1,41 @@
 //! A snapshot of each view, of one report.
 
 use std::num::NonZeroU64;
-use std::time::{Duration, SystemTime};
 
 use super::text::Style;
 use super::*;
 use crate::conn::{Conn, Endpoint, SockPtr};
-use crate::event::{Actor, SockFlags, Transition};
+use crate::event::{Actor, Record, Sock, SockFlags, Transition};
 use crate::group::{GroupBy, Grouped};
-use crate::report::{AgeIs, ListenerRow, Moment, Ownership, ProcessRow, Report, SCHEMA, SocketRow};
+use crate::report::tests::{self, SECOND, end, held, now, process, queued, sock, table};
+use crate::report::{Moment, Report};
 use crate::state::State;
-use crate::verdict::Verdict;
+use crate::table::Table;
 
-const SECOND: u64 = 1_000_000_000;
-
-fn time() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_403_400_123)
+/// A leak of data, a descriptor in flight, and a connection that nobody accepts.
+fn leaks() -> Table {
+    let data = Sock { unread: 6, cookie: NonZeroU64::new(96_013), ..sock(2, 200) };
+    let mut flying = sock(3, 12);
+    flying.conn.local = Endpoint::new([0xfd; 16], 1);
+    let waiting = sock(4, 1);
+    let scan = [
+        process(20_166, "python3"),
+        process(20_167, "\x1b[31mevil"),
+        held(20_167, 6, &data),
+        held(20_167, 7, &data),
+        Record::Unheld(flying.clone()),
+    ];
+    table(&[&flying, &waiting], scan.into_iter().chain(queued(20_166, 3, &waiting)))
 }
 
-fn end(last: u8, port: u16) -> Endpoint {
-    Endpoint::new([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, last], port)
-}
-
-fn row(sock: u64, age: u64, verdict: Verdict) -> SocketRow {
-    SocketRow {
-        sock: SockPtr(0xffff_8881_4ee6_2000 + sock),
-        cookie: None,
-        netns: 4_026_531_833,
-        family: "ipv4",
-        local: end(1, 9005),
-        remote: end(1, 48_814),
-        state: State::CloseWait,
-        verdict: Some(verdict),
-        unread_bytes: Some(0),
-        age: age * SECOND,
-        age_is: AgeIs::Exact,
-        age_at_most: Some(age * SECOND),
-        idle: Some(age * SECOND),
-        pid: Some(20_166),
-        comm: Some("python3".into()),
-        uid: Some(0),
-        fds: [5].into_iter().collect(),
-        ownership: Ownership::Held,
+/// With what one report alone cannot know.
+fn report(table: &Table) -> Report<'_> {
+    let mut report = tests::report(table);
+    for process in report.processes.iter_mut().filter(|process| process.pid == 20_166) {
+        process.leaked_per_minute = Some(12.5);
+        process.exhausted_in_seconds = Some(4872.0);
     }
-}
-
-fn report() -> Report {
-    let mut data = row(2, 200, Verdict::DataUnread);
-    data.unread_bytes = Some(5);
-    (data.age_is, data.age_at_most) = (AgeIs::AtLeast, None);
-    data.cookie = NonZeroU64::new(96_013);
-    data.fds = [6, 7].into_iter().collect();
-    data.comm = Some("\x1b[31mevil".into());
-
-    let mut flying = row(3, 12, Verdict::EofRead);
-    (flying.pid, flying.comm, flying.uid) = (None, None, None);
-    (flying.fds, flying.ownership) = (Default::default(), Ownership::Unknown);
-    flying.local = Endpoint::new([0xfd; 16], 1);
-
-    let mut queued = row(4, 1, Verdict::NeverAccepted);
-    queued.ownership = Ownership::Listener;
-    Report {
-        schema: SCHEMA,
-        time: time(),
-        complete: true,
-        incomplete: Vec::new(),
-        lost_events: 0,
-        sockets: vec![data, flying, queued],
-        processes: vec![ProcessRow {
-            pid: 20_166,
-            comm: Some("python3".into()),
-            uid: Some(0),
-            leaked: 2,
-            open_fds: Some(9),
-            fd_limit: Some(1024),
-            leaked_per_minute: Some(12.5),
-            exhausted_in_seconds: Some(4872.0),
-        }],
-        listeners: vec![ListenerRow {
-            sock: SockPtr(9),
-            netns: 4_026_531_833,
-            local: end(1, 9005),
-            pid: 20_166,
-            comm: Some("python3".into()),
-            fds: [3].into_iter().collect(),
-            backlog: 128,
-            max_backlog: 128,
-            never_accepted: 1,
-        }],
-    }
+    report
 }
 
 fn written(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
@@ -99,25 +46,28 @@ fn written(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
 
 #[test]
 fn text() {
+    let table = leaks();
     let style = Style { headers: true, ..Style::default() };
     let expected = "
     AGE   PID COMM       FD LOCAL                                       REMOTE          VERDICT
->=3m20s 20166 \u{fffd}[31mevil 6,7 127.0.0.1:9005                              127.0.0.1:48814 data-unread 5B
+>=3m20s 20167 \u{fffd}[31mevil 6,7 127.0.0.1:9005                              127.0.0.1:48814 data-unread 5B
   12.0s     - (unknown)   - [fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd]:1 127.0.0.1:48814 eof-read
-   1.0s 20166 python3     5 127.0.0.1:9005                              127.0.0.1:48814 never-accepted
-python3[20166]: 2 leaked, 9 of 1024 descriptors open, 12.5 more a minute, the last in 1h21m
+   1.0s 20166 python3     3 127.0.0.1:9005                              127.0.0.1:48814 never-accepted
+python3[20166]: 1 leaked, 9 of 1024 descriptors open, 12.5 more a minute, the last in 1h21m
+\u{fffd}[31mevil[20167]: 1 leaked, 9 of 1024 descriptors open
 listener 127.0.0.1:9005 of python3[20166], fd 3: backlog: 128/128, 1 never accepted
 eof-read: the program read end-of-file and forgot to close
 data-unread: data waits that the program does not read
 never-accepted: the program does not accept the connection
 ";
-    assert_eq!(written(|out| text::render(&report(), style, out)), expected[1..]);
+    assert_eq!(written(|out| text::render(&report(&table), style, out)), expected[1..]);
 }
 
 #[test]
 fn text_in_colour_with_the_time_and_without_headers() {
+    let table = leaks();
     let style = Style { headers: false, colour: true, time: true };
-    let text = written(|out| text::render(&report(), style, out));
+    let text = written(|out| text::render(&report(&table), style, out));
     assert!(text.starts_with("\x1b[1m2026-11-23T03:10:00Z\x1b[0m\n>=3m20s"), "{text}");
     assert!(!text.contains("\x1b[31m"), "a name has reached the terminal: {text}");
 }
@@ -125,7 +75,8 @@ fn text_in_colour_with_the_time_and_without_headers() {
 #[test]
 fn nothing_leaked_is_nothing_written() {
     let style = Style { headers: true, colour: true, time: true };
-    let empty = Report { sockets: Vec::new(), ..report() };
+    let table = table(&[], []);
+    let empty = report(&table);
     let grouped = Grouped::build(&empty, GroupBy::Process);
     assert_eq!(written(|out| text::render(&empty, style, out)), "");
     assert_eq!(written(|out| text::render_groups(&grouped, style, out)), "");
@@ -133,22 +84,25 @@ fn nothing_leaked_is_nothing_written() {
 
 #[test]
 fn ipv4_fits_a_hundred_columns() {
-    let mut widest = row(1, 99 * 86_400, Verdict::DataUnread);
-    widest.unread_bytes = Some(999);
-    widest.local = Endpoint { addr: [255, 255, 255, 255].into(), port: 65_535 };
-    widest.remote = widest.local;
-    (widest.pid, widest.comm) = (Some(4_194_304), Some("fifteen-letters".into()));
-    widest.age_is = AgeIs::AtLeast;
-    widest.fds = [19_999, 20_000].into_iter().collect();
-    let report = Report { sockets: vec![widest], ..report() };
-    let text = written(|out| text::render(&report, Style::default(), out));
+    let mut widest = Sock { unread: 1_000, ..sock(1, 99 * 86_400) };
+    widest.conn.local = Endpoint { addr: [255, 255, 255, 255].into(), port: 65_535 };
+    widest.conn.remote = widest.conn.local;
+    let holders = [19_999, 20_000].map(|fd| held(4_194_304, fd, &widest));
+    let scan = [process(4_194_304, "fifteen-letters")].into_iter().chain(holders);
+    let table = table(&[], scan);
+    let style = Style { headers: true, ..Style::default() };
+    let text = written(|out| text::render(&report(&table), style, out));
+    assert!(text.contains("99d00h 4194304 fifteen-letters 2fds 255.255.255.255:65535"), "{text}");
     let width = text.lines().map(str::len).max().unwrap();
     assert!(width < 100, "{width}: {text}");
 }
 
 #[test]
 fn json() {
-    let report = Report { sockets: vec![row(0x500, 12, Verdict::EofRead)], ..report() };
+    let (known, waiting) = (sock(0x500, 12), sock(0x600, 1));
+    let scan = [process(20_166, "python3"), held(20_166, 5, &known)];
+    let scan = scan.into_iter().chain(queued(20_166, 3, &waiting));
+    let table = table(&[&known], scan);
     let expected = concat!(
         r#"{"schema":1,"time":"2026-11-23T03:10:00.123Z","complete":true,"incomplete":[],"#,
         r#""lost_events":0,"sockets":[{"sock":"0xffff88814ee62500","cookie":null,"#,
@@ -156,25 +110,32 @@ fn json() {
         r#""remote":"127.0.0.1:48814","state":"CLOSE_WAIT","verdict":"eof-read","#,
         r#""unread_bytes":0,"age_seconds":12.0,"age_is":"exact","age_at_most_seconds":12.0,"#,
         r#""idle_seconds":12.0,"pid":20166,"comm":"python3","uid":0,"fds":[5],"#,
-        r#""ownership":"held"}],"processes":[{"pid":20166,"comm":"python3","uid":0,"leaked":2,"#,
+        r#""ownership":"held"},{"sock":"0xffff88814ee62600","cookie":null,"#,
+        r#""netns":4026531833,"family":"ipv4","local":"127.0.0.1:9005","#,
+        r#""remote":"127.0.0.1:48814","state":"CLOSE_WAIT","verdict":"never-accepted","#,
+        r#""unread_bytes":0,"age_seconds":1.0,"age_is":"at-least","age_at_most_seconds":3.0,"#,
+        r#""idle_seconds":1.0,"pid":20166,"comm":"python3","uid":0,"fds":[3],"#,
+        r#""ownership":"listener"}],"#,
+        r#""processes":[{"pid":20166,"comm":"python3","uid":0,"leaked":2,"#,
         r#""open_fds":9,"fd_limit":1024,"leaked_per_minute":12.5,"exhausted_in_seconds":4872.0}],"#,
         r#""listeners":[{"sock":"0x9","netns":4026531833,"local":"127.0.0.1:9005","pid":20166,"#,
         r#""comm":"python3","fds":[3],"backlog":128,"max_backlog":128,"never_accepted":1}]}"#,
         "\n",
     );
-    assert_eq!(written(|out| json::render(&report, out)), expected);
+    assert_eq!(written(|out| json::render(&report(&table), out)), expected);
 }
 
 #[test]
 fn groups() {
-    let grouped = Grouped::build(&report(), GroupBy::Listener);
+    let table = leaks();
+    let grouped = Grouped::build(&report(&table), GroupBy::Listener);
     let keys: Vec<_> = grouped.groups.iter().map(|group| (&*group.key, group.count)).collect();
     assert_eq!(keys, [("127.0.0.1:9005", 2), ("[fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd]:1", 1)]);
 
-    let grouped = Grouped::build(&report(), GroupBy::Process);
+    let grouped = Grouped::build(&report(&table), GroupBy::Process);
     let style = Style { headers: true, ..Style::default() };
     let expected = "COUNT OLDEST WHAT                      VERDICTS
-    1  3m20s \u{fffd}[31mevil[20166]     data-unread 100%
+    1  3m20s \u{fffd}[31mevil[20167]     data-unread 100%
     1  12.0s unknown                   eof-read 100%
     1   1.0s python3[20166]            never-accepted 100%
 ";
@@ -200,7 +161,7 @@ fn an_event_names_its_actor_or_nobody() {
         err: 0,
         actor,
     };
-    let now = Moment { ktime: 8 * SECOND, time: time() };
+    let now = Moment { ktime: 8 * SECOND, ..now() };
     let line = |actor, in_old_state| {
         let row = events::EventRow::new(transition(actor), in_old_state, now);
         written(|out| events::render(&row, out))
@@ -219,4 +180,28 @@ fn what_would_act_on_a_terminal_is_replaced() {
     assert_eq!(sanitised("it's a \"näme\" 東"), "it's a \"näme\" 東");
     assert_eq!(sanitised("\x1b[2J\x07\n"), "\u{fffd}[2J\u{fffd}\u{fffd}");
     assert_eq!(sanitised("\u{9b}31m\u{202e}"), "\u{fffd}31m\u{fffd}");
+}
+
+/// In as many chunks as threads are started for.
+#[test]
+fn a_long_report_has_a_line_for_each_row() {
+    let age = |at: u16| 20_000 - u32::from(at);
+    let scan = (0..12_345_u16).map(|at| {
+        let mut sock = sock(at.into(), age(at));
+        sock.conn.remote.port = at;
+        held(7, at.into(), &sock)
+    });
+    let table = table(&[], scan.chain([process(7, "sh")]));
+    let style = Style { headers: true, ..Style::default() };
+    let text = written(|out| text::render(&report(&table), style, out));
+    let mut lines = text.lines();
+    let header = "    AGE PID COMM    FD LOCAL          REMOTE          VERDICT";
+    assert_eq!(lines.next(), Some(header));
+    for (at, line) in (0..12_345).zip(&mut lines) {
+        let (hours, minutes) = (age(at) / 3_600, age(at) / 60 % 60);
+        let remote = format!("127.0.0.1:{at}");
+        let begin = format!(">={hours}h{minutes:02}m   7 sh   {at:>5} 127.0.0.1:9005 ");
+        assert_eq!(line, format!("{begin}{remote:15} eof-read"));
+    }
+    assert!(lines.next().is_some_and(|line| line.starts_with("sh[7]: 12345 leaked")));
 }

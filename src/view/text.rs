@@ -1,10 +1,12 @@
 //! For people: aligned columns, a line for each process, a sentence for each verdict.
 
 use std::collections::BTreeSet;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 
+use super::chunks::{self, in_order};
 use super::sanitised;
+use crate::digits::Digits;
 use crate::group::Grouped;
 use crate::report::{AgeIs, ListenerRow, Ownership, ProcessRow, Report, SocketRow};
 use crate::state::State;
@@ -28,7 +30,7 @@ const PLAIN: &str = "\x1b[0m";
 ///
 /// # Errors
 /// Where `out` does not take it.
-pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
+pub fn render(report: &Report<'_>, style: Style, out: &mut impl Write) -> io::Result<()> {
     if report.sockets.is_empty() {
         return Ok(());
     }
@@ -36,7 +38,14 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
     if style.time {
         writeln!(out, "{bold}{}{plain}", humantime::format_rfc3339_seconds(report.time))?;
     }
-    table(&columns(report), &report.sockets, style, out)?;
+    let chunks: Vec<_> = report.sockets.chunks(chunks::ROWS).collect();
+    let mut facts = Facts::default();
+    let take = |more: Facts| {
+        facts.add(more);
+        Ok(())
+    };
+    in_order(&chunks, |rows| Ok(Facts::of(rows.clone())), take)?;
+    table(&columns(&facts), &chunks, style, out)?;
 
     for process in &report.processes {
         writeln!(out, "{bold}{}{plain}", ProcessLine(process))?;
@@ -44,8 +53,7 @@ pub fn render(report: &Report, style: Style, out: &mut impl Write) -> io::Result
     for listener in &report.listeners {
         writeln!(out, "{}", ListenerLine(listener))?;
     }
-    let verdicts: BTreeSet<_> = report.sockets.iter().filter_map(|row| row.verdict).collect();
-    for verdict in verdicts {
+    for verdict in facts.verdicts {
         writeln!(out, "{verdict}: {}", verdict.summary())?;
     }
     Ok(())
@@ -62,10 +70,10 @@ pub fn render_groups(grouped: &Grouped, style: Style, out: &mut impl Write) -> i
     if style.time {
         writeln!(out, "{}", humantime::format_rfc3339_seconds(grouped.time))?;
     }
-    let columns: [Column<crate::group::Group>; 4] = [
+    let columns: [Column<&crate::group::Group>; 4] = [
         Column::right("COUNT", |group, out| write!(out, "{}", group.count)),
         Column::right("OLDEST", |group, out| write!(out, "{}", Span(group.oldest_age))),
-        Column::left("WHAT", |group, out| out.write_str(&sanitised(&group.key))),
+        Column::left("WHAT", |group, out| out.write_all(sanitised(&group.key).as_bytes())),
         Column::left("VERDICTS", |group, out| {
             for (index, (verdict, count)) in group.verdicts.iter().enumerate() {
                 let share = count * 100 / group.count;
@@ -75,132 +83,214 @@ pub fn render_groups(grouped: &Grouped, style: Style, out: &mut impl Write) -> i
             Ok(())
         }),
     ];
-    table(&columns, &grouped.groups, style, out)
+    table(&columns, &[grouped.groups.iter()], style, out)
 }
 
 /// A column: how a cell of it is written.
 struct Column<Row> {
     title: &'static str,
     to_the_right: bool,
-    cell: fn(&Row, &mut String) -> fmt::Result,
+    cell: fn(&Row, &mut Vec<u8>) -> io::Result<()>,
 }
 
 impl<Row> Column<Row> {
-    fn left(title: &'static str, cell: fn(&Row, &mut String) -> fmt::Result) -> Self {
+    fn left(title: &'static str, cell: fn(&Row, &mut Vec<u8>) -> io::Result<()>) -> Self {
         Self { title, to_the_right: false, cell }
     }
 
-    fn right(title: &'static str, cell: fn(&Row, &mut String) -> fmt::Result) -> Self {
+    fn right(title: &'static str, cell: fn(&Row, &mut Vec<u8>) -> io::Result<()>) -> Self {
         Self { title, to_the_right: true, cell }
+    }
+
+    /// Fills up the cell that begins here, and adds the space behind it.
+    fn fill(&self, begin: usize, width: usize, line: &mut Vec<u8>) {
+        let padding = width.saturating_sub(chars(&line[begin..]));
+        line.resize(line.len() + padding, b' ');
+        if self.to_the_right {
+            line[begin..].rotate_right(padding);
+        }
+        line.push(b' ');
     }
 }
 
-fn columns(report: &Report) -> Vec<Column<SocketRow>> {
+/// What rows have between them.
+#[derive(Debug, Default)]
+struct Facts {
+    states: BTreeSet<State>,
+    netns: BTreeSet<u32>,
+    verdicts: BTreeSet<Verdict>,
+}
+
+impl Facts {
+    fn of<'a>(rows: impl Iterator<Item = SocketRow<'a>>) -> Self {
+        let mut facts = Self::default();
+        for row in rows {
+            facts.states.insert(row.state);
+            facts.netns.insert(row.netns);
+            facts.verdicts.extend(row.verdict);
+        }
+        facts
+    }
+
+    fn add(&mut self, more: Self) {
+        self.states.extend(more.states);
+        self.netns.extend(more.netns);
+        self.verdicts.extend(more.verdicts);
+    }
+}
+
+fn columns<'a>(facts: &Facts) -> Vec<Column<SocketRow<'a>>> {
     let mut columns = vec![
-        Column::right("AGE", |row: &SocketRow, out| {
-            out.push_str(if row.age_is == AgeIs::AtLeast { ">=" } else { "" });
-            write!(out, "{}", Span(row.age))
+        Column::right("AGE", |row: &SocketRow<'_>, out| {
+            out.extend_from_slice(if row.age_is == AgeIs::AtLeast { b">=" } else { b"" });
+            out.write_all(Span(row.age).digits().as_bytes())
         }),
         Column::right("PID", |row, out| match row.pid {
-            Some(pid) => write!(out, "{pid}"),
-            None => out.write_str("-"),
+            Some(pid) => out.write_all(Digits::of(pid).as_bytes()),
+            None => out.write_all(b"-"),
         }),
-        Column::left("COMM", |row, out| match (&row.comm, row.ownership) {
-            (Some(comm), _) => out.write_str(&sanitised(comm)),
-            (None, Ownership::Kernel) => out.write_str("(kernel)"),
-            (None, Ownership::Unknown) => out.write_str("(unknown)"),
-            (None, _) => out.write_str("-"),
+        Column::left("COMM", |row, out| match (row.comm, row.ownership) {
+            (Some(comm), _) => out.write_all(sanitised(comm).as_bytes()),
+            (None, Ownership::Kernel) => out.write_all(b"(kernel)"),
+            (None, Ownership::Unknown) => out.write_all(b"(unknown)"),
+            (None, _) => out.write_all(b"-"),
         }),
-        Column::right("FD", |row, out| match row.fds.as_slice() {
-            [] => out.write_str("-"),
-            [fd] => write!(out, "{fd}"),
-            [a, b] if a + b < 110 => write!(out, "{a},{b}"),
+        Column::right("FD", |row, out| match row.holders {
+            [] => out.write_all(b"-"),
+            [one] => out.write_all(Digits::of(one.fd).as_bytes()),
+            [a, b] if a.fd + b.fd < 110 => write!(out, "{},{}", a.fd, b.fd),
             more => write!(out, "{}fds", more.len()),
         }),
-        Column::left("LOCAL", |row, out| write!(out, "{}", row.local)),
-        Column::left("REMOTE", |row, out| write!(out, "{}", row.remote)),
+        Column::left("LOCAL", |row, out| row.local.write(out)),
+        Column::left("REMOTE", |row, out| row.remote.write(out)),
     ];
     // Only what differs is worth a column.
-    let ordinary = |row: &SocketRow| matches!(row.state, State::CloseWait | State::Close);
-    if !report.sockets.iter().all(ordinary) {
-        columns.push(Column::left("STATE", |row, out| out.write_str(row.state.name())));
+    let ordinary = |state: &State| matches!(state, State::CloseWait | State::Close);
+    if !facts.states.iter().all(ordinary) {
+        columns.push(Column::left("STATE", |row, out| out.write_all(row.state.name().as_bytes())));
     }
-    if report.sockets.iter().any(|row| row.netns != report.sockets[0].netns) {
+    if facts.netns.len() > 1 {
         columns.push(Column::left("NETNS", |row, out| write!(out, "{}", row.netns)));
     }
     columns.push(Column::left("VERDICT", |row, out| match (row.verdict, row.unread_bytes) {
         (Some(Verdict::DataUnread), Some(bytes)) => write!(out, "data-unread {}", Bytes(bytes)),
-        (Some(verdict), _) => out.write_str(verdict.name()),
-        (None, _) => out.write_str("-"),
+        (Some(verdict), _) => out.write_all(verdict.name().as_bytes()),
+        (None, _) => out.write_all(b"-"),
     }));
     columns
 }
 
-fn table<Row>(
+/// Writes rows below each other. How wide the columns have to be is known when every cell has been
+/// written; so each is written twice, rather than kept.
+fn table<Row, Rows>(
     columns: &[Column<Row>],
-    rows: &[Row],
+    chunks: &[Rows],
     style: Style,
     out: &mut impl Write,
-) -> io::Result<()> {
-    // Every cell is written once, into one text, before the columns' widths are known.
-    let mut text = String::new();
-    let mut ends = Vec::with_capacity((rows.len() + 1) * columns.len());
-    let mut widths = vec![0; columns.len()];
+) -> io::Result<()>
+where
+    Rows: Iterator<Item = Row> + Clone + Sync,
+{
+    let titled = |column: &Column<Row>| if style.headers { column.title.len() } else { 0 };
+    let mut widths: Vec<_> = columns.iter().map(titled).collect();
+    in_order(
+        chunks,
+        |rows| measured(columns, rows.clone()),
+        |needed| {
+            widths.iter_mut().zip(needed).for_each(|(width, needed)| *width = needed.max(*width));
+            Ok(())
+        },
+    )?;
     if style.headers {
-        for (column, width) in columns.iter().zip(&mut widths) {
-            text.push_str(column.title);
-            ends.push(text.len());
-            *width = column.title.len();
+        let mut line = Vec::new();
+        for (column, &width) in columns.iter().zip(&widths) {
+            let begin = line.len();
+            line.extend_from_slice(column.title.as_bytes());
+            column.fill(begin, width, &mut line);
         }
-    }
-    for row in rows {
-        for (column, width) in columns.iter().zip(&mut widths) {
-            let begin = text.len();
-            (column.cell)(row, &mut text).map_err(io::Error::other)?;
-            ends.push(text.len());
-            *width = (*width).max(chars(&text[begin..]));
-        }
-    }
-
-    let mut line = Vec::new();
-    let mut begin = 0;
-    for row in ends.chunks(columns.len()) {
-        line.clear();
-        for ((column, &end), &width) in columns.iter().zip(row).zip(&widths) {
-            let cell = &text[begin..end];
-            let padding = width - chars(cell);
-            let (before, after) = if column.to_the_right { (padding, 0) } else { (0, padding) };
-            line.resize(line.len() + before, b' ');
-            line.extend_from_slice(cell.as_bytes());
-            line.resize(line.len() + after + 1, b' ');
-            begin = end;
-        }
-        line.truncate(line.trim_ascii_end().len());
-        line.push(b'\n');
+        end(&mut line);
         out.write_all(&line)?;
     }
-    Ok(())
+    let make = |rows: &Rows| lines(columns, &widths, rows.clone());
+    in_order(chunks, make, |lines| out.write_all(&lines))
 }
 
-fn chars(text: &str) -> usize {
+/// How wide the columns of these rows have to be.
+fn measured<Row>(
+    columns: &[Column<Row>],
+    rows: impl Iterator<Item = Row>,
+) -> io::Result<Vec<usize>> {
+    let mut widths = vec![0; columns.len()];
+    let mut cell = Vec::new();
+    for row in rows {
+        for (column, width) in columns.iter().zip(&mut widths) {
+            cell.clear();
+            (column.cell)(&row, &mut cell)?;
+            *width = chars(&cell).max(*width);
+        }
+    }
+    Ok(widths)
+}
+
+/// The lines of these rows.
+fn lines<Row>(
+    columns: &[Column<Row>],
+    widths: &[usize],
+    rows: impl Iterator<Item = Row>,
+) -> io::Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for row in rows {
+        for (column, &width) in columns.iter().zip(widths) {
+            let begin = lines.len();
+            (column.cell)(&row, &mut lines)?;
+            column.fill(begin, width, &mut lines);
+        }
+        end(&mut lines);
+    }
+    Ok(lines)
+}
+
+/// Ends a line, which has no space at its end.
+fn end(line: &mut Vec<u8>) {
+    line.truncate(line.trim_ascii_end().len());
+    line.push(b'\n');
+}
+
+/// How many characters this UTF-8 has.
+fn chars(text: &[u8]) -> usize {
     match text.is_ascii() {
         true => text.len(),
-        false => text.chars().count(),
+        false => text.iter().filter(|&byte| byte & 0xc0 != 0x80).count(),
     }
 }
 
 /// A length of time in at most six characters.
 struct Span(u64);
 
+impl Span {
+    fn digits(&self) -> Digits {
+        let seconds = self.0 / 1_000_000_000;
+        let (large, then, small, unit) = match seconds {
+            0..60 => (seconds, b'.', self.0 / 100_000_000 % 10, b's'),
+            60..3_600 => (seconds / 60, b'm', seconds % 60, b's'),
+            3_600..86_400 => (seconds / 3_600, b'h', seconds / 60 % 60, b'm'),
+            _ => (seconds / 86_400, b'd', seconds / 3_600 % 24, b'h'),
+        };
+        let mut digits = Digits::new();
+        digits.push(unit);
+        digits.number(small);
+        if small < 10 && then != b'.' {
+            digits.push(b'0');
+        }
+        digits.push(then);
+        digits.number(large);
+        digits
+    }
+}
+
 impl Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0 / 1_000_000_000;
-        match seconds {
-            0..60 => write!(f, "{seconds}.{}s", self.0 / 100_000_000 % 10),
-            60..3_600 => write!(f, "{}m{:02}s", seconds / 60, seconds % 60),
-            3_600..86_400 => write!(f, "{}h{:02}m", seconds / 3_600, seconds / 60 % 60),
-            _ => write!(f, "{}d{:02}h", seconds / 86_400, seconds / 3_600 % 24),
-        }
+        f.write_str(self.digits().as_str())
     }
 }
 
@@ -218,12 +308,12 @@ impl Display for Bytes {
     }
 }
 
-struct ProcessLine<'a>(&'a ProcessRow);
+struct ProcessLine<'a>(&'a ProcessRow<'a>);
 
 impl Display for ProcessLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let process = self.0;
-        let comm = process.comm.as_deref().map_or("?".into(), sanitised);
+        let comm = process.comm.map_or("?".into(), sanitised);
         write!(f, "{comm}[{}]: {} leaked", process.pid, process.leaked)?;
         if let (Some(open), Some(limit)) = (process.open_fds, process.fd_limit) {
             write!(f, ", {open} of {limit} descriptors open")?;
@@ -242,13 +332,13 @@ impl Display for ProcessLine<'_> {
     }
 }
 
-struct ListenerLine<'a>(&'a ListenerRow);
+struct ListenerLine<'a>(&'a ListenerRow<'a>);
 
 impl Display for ListenerLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListenerRow { local, pid, backlog, max_backlog, never_accepted, .. } = self.0;
-        let comm = self.0.comm.as_deref().map_or("?".into(), sanitised);
-        let fd = self.0.fds.first().copied().unwrap_or_default();
+        let comm = self.0.comm.map_or("?".into(), sanitised);
+        let fd = self.0.holders.first().map_or(0, |holder| holder.fd);
         write!(
             f,
             "listener {local} of {comm}[{pid}], fd {fd}: backlog: {backlog}/{max_backlog}, \
