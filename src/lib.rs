@@ -18,8 +18,9 @@
 //! ```
 //!
 //! One thread: follow the ring, apply, and on each tick scan if there is a reason, build a report,
-//! render it. (While a scan lasts, others read the iterators for it.) Only [`probe`] touches
-//! libbpf; [`event`], [`table`], [`report`] and [`view`] are pure and are tested without privilege.
+//! render it. (While a scan lasts, others read the iterators for it; and others help to write a long
+//! table.) Only [`probe`] touches libbpf; [`event`], [`table`], [`report`] and [`view`] are pure
+//! and are tested without privilege.
 
 pub mod age;
 mod bpf;

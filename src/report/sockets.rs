@@ -239,6 +239,10 @@ impl<'a> Iterator for Rows<'a> {
     fn next(&mut self) -> Option<SocketRow<'a>> {
         self.places.next()?.row(self.table, self.now)
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.places.size_hint()
+    }
 }
 
 impl Place {

@@ -10,18 +10,22 @@ pub(super) const ROWS: usize = 1_000;
 /// With fewer chunks than this, to start a thread takes longer than to do without.
 const MANY: usize = 10;
 /// How many chunks a thread may be ahead.
-const AHEAD: usize = 4;
+const AHEAD: usize = 8;
 
-/// Has `make` make something of every chunk, and `take` take it, in order.
+/// Has `make` make something of every chunk, on as many threads as there are CPUs, and `take` take
+/// it, in order.
 pub(super) fn in_order<Chunk: Sync, Made: Send>(
     chunks: &[Chunk],
     make: impl Fn(&Chunk) -> io::Result<Made> + Sync,
     mut take: impl FnMut(Made) -> io::Result<()>,
 ) -> io::Result<()> {
-    if chunks.len() < MANY {
+    let threads = match chunks.len() {
+        0..MANY => 1,
+        _ => available_parallelism().map_or(1, NonZero::get),
+    };
+    if threads == 1 {
         return chunks.iter().try_for_each(|chunk| take(make(chunk)?));
     }
-    let threads = available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
         let made: Vec<_> = (0..threads)
             .map(|first| {

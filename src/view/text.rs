@@ -101,16 +101,6 @@ impl<Row> Column<Row> {
     fn right(title: &'static str, cell: fn(&Row, &mut Vec<u8>) -> io::Result<()>) -> Self {
         Self { title, to_the_right: true, cell }
     }
-
-    /// Fills up the cell that begins here, and adds the space behind it.
-    fn fill(&self, begin: usize, width: usize, line: &mut Vec<u8>) {
-        let padding = width.saturating_sub(chars(&line[begin..]));
-        line.resize(line.len() + padding, b' ');
-        if self.to_the_right {
-            line[begin..].rotate_right(padding);
-        }
-        line.push(b' ');
-    }
 }
 
 /// What rows have between them.
@@ -180,8 +170,7 @@ fn columns<'a>(facts: &Facts) -> Vec<Column<SocketRow<'a>>> {
     columns
 }
 
-/// Writes rows below each other. How wide the columns have to be is known when every cell has been
-/// written; so each is written twice, rather than kept.
+/// Writes rows below each other.
 fn table<Row, Rows>(
     columns: &[Column<Row>],
     chunks: &[Rows],
@@ -191,69 +180,81 @@ fn table<Row, Rows>(
 where
     Rows: Iterator<Item = Row> + Clone + Sync,
 {
-    let titled = |column: &Column<Row>| if style.headers { column.title.len() } else { 0 };
-    let mut widths: Vec<_> = columns.iter().map(titled).collect();
-    in_order(
-        chunks,
-        |rows| measured(columns, rows.clone()),
-        |needed| {
-            widths.iter_mut().zip(needed).for_each(|(width, needed)| *width = needed.max(*width));
-            Ok(())
-        },
-    )?;
+    let mut all = Vec::new();
     if style.headers {
-        let mut line = Vec::new();
-        for (column, &width) in columns.iter().zip(&widths) {
-            let begin = line.len();
-            line.extend_from_slice(column.title.as_bytes());
-            column.fill(begin, width, &mut line);
-        }
-        end(&mut line);
-        out.write_all(&line)?;
+        all.push(Cells::titles(columns));
     }
-    let make = |rows: &Rows| lines(columns, &widths, rows.clone());
-    in_order(chunks, make, |lines| out.write_all(&lines))
+    let make = |rows: &Rows| Cells::of(columns, rows.clone());
+    in_order(chunks, make, |cells| {
+        all.push(cells);
+        Ok(())
+    })?;
+    let widest = |at: usize| all.iter().map(|cells| cells.widths[at]).max().unwrap_or(0);
+    let widths: Vec<_> = (0..columns.len()).map(widest).collect();
+    let make = |cells: &Cells| Ok(cells.lines(columns, &widths));
+    in_order(&all, make, |lines| out.write_all(&lines))
 }
 
-/// How wide the columns of these rows have to be.
-fn measured<Row>(
-    columns: &[Column<Row>],
-    rows: impl Iterator<Item = Row>,
-) -> io::Result<Vec<usize>> {
-    let mut widths = vec![0; columns.len()];
-    let mut cell = Vec::new();
-    for row in rows {
-        for (column, width) in columns.iter().zip(&mut widths) {
-            cell.clear();
-            (column.cell)(&row, &mut cell)?;
-            *width = chars(&cell).max(*width);
-        }
-    }
-    Ok(widths)
+/// The cells of some rows: written before it is known how wide the columns are.
+struct Cells {
+    text: Vec<u8>,
+    /// Where in the text each cell ends.
+    ends: Vec<u32>,
+    /// How wide the columns of these rows have to be.
+    widths: Vec<usize>,
 }
 
-/// The lines of these rows.
-fn lines<Row>(
-    columns: &[Column<Row>],
-    widths: &[usize],
-    rows: impl Iterator<Item = Row>,
-) -> io::Result<Vec<u8>> {
-    let mut lines = Vec::new();
-    for row in rows {
-        for (column, &width) in columns.iter().zip(widths) {
-            let begin = lines.len();
-            (column.cell)(&row, &mut lines)?;
-            column.fill(begin, width, &mut lines);
+impl Cells {
+    fn titles<Row>(columns: &[Column<Row>]) -> Self {
+        let mut titles = Self { text: Vec::new(), ends: Vec::new(), widths: Vec::new() };
+        for column in columns {
+            titles.text.extend_from_slice(column.title.as_bytes());
+            titles.end();
+            titles.widths.push(column.title.len());
         }
-        end(&mut lines);
+        titles
     }
-    Ok(lines)
-}
 
-/// Ends a line, which has no space at its end.
-fn end(line: &mut Vec<u8>) {
-    line.truncate(line.trim_ascii_end().len());
-    line.push(b'\n');
+    fn of<Row>(columns: &[Column<Row>], rows: impl Iterator<Item = Row>) -> io::Result<Self> {
+        let ends = Vec::with_capacity(rows.size_hint().0 * columns.len());
+        let mut cells = Self { text: Vec::new(), ends, widths: vec![0; columns.len()] };
+        for row in rows {
+            for (at, column) in columns.iter().enumerate() {
+                let begin = cells.text.len();
+                (column.cell)(&row, &mut cells.text)?;
+                cells.end();
+                cells.widths[at] = chars(&cells.text[begin..]).max(cells.widths[at]);
+            }
+        }
+        Ok(cells)
+    }
+
+    /// Ends a cell. These are a thousand rows, and not 4 GiB.
+    fn end(&mut self) {
+        self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
+    }
+
+    /// The lines that they make in columns of these widths.
+    fn lines<Row>(&self, columns: &[Column<Row>], widths: &[usize]) -> Vec<u8> {
+        let rows = self.ends.len() / columns.len();
+        let mut lines = Vec::with_capacity(rows * (widths.iter().sum::<usize>() + widths.len()));
+        let mut begin = 0;
+        for ends in self.ends.chunks(columns.len()) {
+            for ((column, &end), &width) in columns.iter().zip(ends).zip(widths) {
+                let end = end as usize;
+                let cell = &self.text[begin..end];
+                let padding = width - chars(cell);
+                let (before, after) = if column.to_the_right { (padding, 0) } else { (0, padding) };
+                lines.resize(lines.len() + before, b' ');
+                lines.extend_from_slice(cell);
+                lines.resize(lines.len() + after + 1, b' ');
+                begin = end;
+            }
+            lines.truncate(lines.trim_ascii_end().len());
+            lines.push(b'\n');
+        }
+        lines
+    }
 }
 
 /// How many characters this UTF-8 has.
