@@ -7,7 +7,6 @@ use crate::age::Tick;
 use crate::conn::Conn;
 use crate::event::{Listener, Process, Record, Sock, SockFlags, Stamps, Transition};
 use crate::state::{State, StateSet};
-use crate::table::Covered;
 use crate::verdict::Verdict;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
@@ -90,7 +89,7 @@ pub(crate) fn table(seen: &[&Sock], scan: impl IntoIterator<Item = Record>) -> T
     }
     table.begin_scan(NOW);
     scan.into_iter().for_each(|record| table.absorb(record));
-    table.end_scan(&Covered::All);
+    table.end_scan(&[]);
     table
 }
 
