@@ -129,10 +129,12 @@ static __always_inline void read_conn(struct tcp_sock *tp, bool known, struct co
 	conn->cookie = READ(known, tp, SKC.skc_cookie.counter);
 }
 
-/* Not from skc_num: a destroyed connection has given that back, but not forgotten this. */
+/* A destroyed connection has given skc_num back, but not forgotten the other. */
 static __always_inline __u16 read_sport(struct tcp_sock *tp, bool known)
 {
-	return bpf_ntohs(READ(known, tp, inet_conn.icsk_inet.inet_sport));
+	__u16 num = READ(known, tp, SKC.skc_num);
+
+	return num ?: bpf_ntohs(READ(known, tp, inet_conn.icsk_inet.inet_sport));
 }
 
 static __always_inline __u16 read_flags(struct tcp_sock *tp, bool known)
