@@ -10,6 +10,7 @@ mod scan;
 use std::cell::RefCell;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct Probe {
     wakeups: Epoll,
     inbox: Rc<RefCell<Inbox>>,
     links: Arc<Links>,
+    /// From it the programs learn what the files of sockets have in common.
+    _own_socket: UnixDatagram,
     tracepoint: Option<Link>,
 }
 
@@ -80,7 +83,8 @@ impl Probe {
     pub fn open(config: &Config) -> Result<Self, ProbeError> {
         privilege::check().map_err(ProbeError::Privilege)?;
         collect_notes();
-        let skeleton = load(config)?;
+        let own_socket = UnixDatagram::unbound().map_err(failed("open a socket"))?;
+        let skeleton = load(config, &own_socket)?;
 
         // Edge-triggered: a ring that has a record in it is always "ready", but only one that fills
         // faster than we come by sends a wake-up.
@@ -92,6 +96,7 @@ impl Probe {
 
         Ok(Self {
             links: Arc::new(Links::attach(&skeleton)?),
+            _own_socket: own_socket,
             tracepoint: None,
             skeleton,
             ring: None,

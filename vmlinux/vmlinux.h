@@ -125,9 +125,17 @@ struct net {
 struct nsproxy {
 	struct net *net_ns;
 };
-struct files_struct;
+struct file;
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+struct files_struct {
+	struct fdtable *fdt;
+};
 struct task_struct {
 	unsigned int flags;
+	int pid;
 	int tgid;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
@@ -145,8 +153,10 @@ struct super_block {
 struct inode {
 	struct super_block *i_sb;
 };
+struct file_operations;
 struct file {
 	struct inode *f_inode;
+	const struct file_operations *f_op;
 	void *private_data;
 };
 

@@ -3,6 +3,7 @@
 #ifndef SOCKLEAK_FILES_H
 #define SOCKLEAK_FILES_H
 
+#include "fdtable.h"
 #include "queues.h"
 #include "read.h"
 
@@ -51,10 +52,13 @@ static __always_inline void enter_process(__u64 session, struct task_struct *tas
  */
 static bool wrote;
 
-/* False where there was no room: then the file at hand will be shown again. */
-static __always_inline bool write_record(struct seq_file *seq, void *record, __u32 size)
+/*
+ * False where there was no room: then the file at hand will be shown again. Without a seq_file,
+ * the record is kept for later.
+ */
+static __always_inline bool write_record(struct seq_file *seq, __u32 fd, void *record, __u32 size)
 {
-	if (bpf_seq_write(seq, record, size))
+	if (seq ? bpf_seq_write(seq, record, size) : !keep_if_open(fd, record, size))
 		return false;
 	wrote = true;
 	return true;
@@ -104,7 +108,7 @@ static __always_inline bool visit_listener(struct seq_file *seq, __u32 fd, struc
 		return true;
 	listener.tgid = tgid;
 	listener.fd = fd;
-	if (!write_record(seq, &listener, sizeof(listener)))
+	if (!write_record(seq, fd, &listener, sizeof(listener)))
 		return false;
 	note(&listeners, &listener.sock, &listener.sock);
 	return true;
@@ -116,7 +120,7 @@ static __always_inline bool write_held(struct seq_file *seq, __u32 fd, struct so
 	record->kind = RECORD_HELD;
 	record->tgid = tgid;
 	record->fd = fd;
-	return write_record(seq, record, sizeof(*record));
+	return write_record(seq, fd, record, sizeof(*record));
 }
 
 /* Not inlined, for the stack's sake: it has 512 bytes for all frames together. */
@@ -142,6 +146,12 @@ static __noinline bool visit_probed(struct seq_file *seq, __u32 fd, struct tcp_s
 	if (BPF_CORE_READ(tp, SKC.skc_state) == TCP_LISTEN)
 		return visit_listener(seq, fd, tp, tgid);
 	return true;
+}
+
+/* The same without a seq_file. Not static, and so verified once. */
+__noinline int visit_subflow(__u64 sk, __u32 fd)
+{
+	return visit_probed(NULL, fd, (struct tcp_sock *)sk, visited.record.tgid);
 }
 
 /*
@@ -184,7 +194,8 @@ static __always_inline bool visit_mptcp(struct seq_file *seq, __u32 fd, struct m
 			(void *)node - bpf_core_field_offset(struct mptcp_subflow_context, node);
 		struct sock *sk = BPF_CORE_READ(subflow, tcp_sock);
 
-		if (!visit_probed(seq, fd, (struct tcp_sock *)sk, tgid))
+		if (!(seq ? visit_probed(seq, fd, (struct tcp_sock *)sk, tgid)
+			  : visit_subflow((__u64)sk, fd)))
 			return false;
 		node = next(node);
 	}
@@ -263,7 +274,7 @@ static __always_inline int visit(struct bpf_iter__task_file *ctx, bool has_sock_
 	return 0;
 }
 
-/* One of these two is loaded: the first where there is bpf_sock_from_file() (5.11, 4f19cab76136). */
+/* One of these two, or scan_tasks, is loaded. The first needs bpf_sock_from_file(): 5.11 (4f19cab76136). */
 SEC("iter/task_file")
 int scan_files(struct bpf_iter__task_file *ctx)
 {

@@ -56,6 +56,10 @@ static __always_inline void count_lost(__u64 records)
  */
 #define READ(known, p, field) ((known) ? (p)->field : BPF_CORE_READ(p, field))
 
+/* Makes of a number a pointer that the verifier knows. Since 6.2 (a35b9af4ec2c). */
+void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+#define CAST(type, p) ((type *)bpf_rdonly_cast((const void *)(p), bpf_core_type_id_kernel(type)))
+
 /*
  * The tgid as user space sees it: in the PID namespace it lives in, which may be
  * a container's. 0 where the task is not visible there.

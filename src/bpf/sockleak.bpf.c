@@ -14,7 +14,10 @@
  * when a FIN arrives has nothing to do with the socket.
  */
 #include "transitions.h" /* on_set_state */
+#include "found.h"	 /* scan_found */
 #include "files.h"	 /* scan_files* */
+#include "tasks.h"	 /* scan_tasks */
+#include "tasks.h"
 #include "queues.h"	 /* walk_queues*, scan_queued */
 #include "ehash.h"	 /* scan_netns, scan_ehash* */
 

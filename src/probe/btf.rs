@@ -93,6 +93,11 @@ impl KernelTypes {
         })
     }
 
+    /// Whether the kernel has a function of this name that BPF programs may call.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.btf.type_by_name::<Func<'_>>(name).is_some()
+    }
+
     /// Whether there is a tracepoint of this name that BPF programs can attach to directly.
     pub fn has_tracepoint(&self, name: &str) -> bool {
         let name = format!("btf_trace_{name}");

@@ -1,7 +1,7 @@
 //! Loads the programs that this kernel can run, and attaches the iterators.
 
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, ObjectBuilder, OpenObject, ProgramMut};
@@ -15,6 +15,8 @@ use crate::pidns;
 /// The iterators.
 pub(super) struct Links {
     pub(super) files: Link,
+    /// To tell what `files` has found, where it does not tell itself.
+    pub(super) found: Option<Link>,
     /// Only where a network namespace can have a hash table of its own: since 6.1 (d1e5e6408b30).
     pub(super) netns: Option<Link>,
     /// Over the elements of maps: since 5.9 (a5cbe05a6673).
@@ -34,6 +36,9 @@ impl Links {
     pub(super) fn attach(skeleton: &SockleakSkel<'_>) -> Result<Self, ProbeError> {
         let (progs, maps) = (&skeleton.progs, &skeleton.maps);
         let files = loaded(&progs.scan_files, &progs.scan_files_by_magic);
+        let files = loaded(&progs.scan_tasks, files);
+        let found = || progs.scan_found.attach_iter(maps.found.as_fd());
+        let found = progs.scan_found.autoload().then(found).transpose();
         let netns = progs.scan_netns.autoload().then(|| progs.scan_netns.attach()).transpose();
         let over_maps = || {
             let queues = loaded(&progs.walk_queues, &progs.walk_queues_unrolled);
@@ -48,6 +53,7 @@ impl Links {
         let over_maps = progs.scan_queued.autoload().then(over_maps).transpose();
         Ok(Self {
             files: files.attach().map_err(refused("attach iter/task_file"))?,
+            found: found.map_err(refused("attach iter/bpf_map_elem"))?,
             netns: netns.map_err(refused("attach iter/task"))?,
             maps: over_maps.map_err(refused("attach iter/bpf_map_elem"))?,
         })
@@ -62,13 +68,16 @@ fn loaded<'a, 'obj>(
     if one.autoload() { one } else { other }
 }
 
-pub(super) fn load(config: &Config) -> Result<SockleakSkel<'static>, ProbeError> {
+pub(super) fn load(
+    config: &Config,
+    own_socket: &impl AsRawFd,
+) -> Result<SockleakSkel<'static>, ProbeError> {
     let kernel = KernelTypes::of_kernel(config.btf.as_deref())?;
     // One for the life of the process: the skeleton borrows it, and lives in the same struct.
     let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
     let builder = SockleakSkelBuilder { obj_builder: ObjectBuilder::default() };
     let mut open = builder.open(object).map_err(refused("open the BPF object"))?;
-    configure(&mut open, config, &kernel)?;
+    configure(&mut open, config, &kernel, own_socket)?;
     open.load().map_err(|error| kernel.blame(error))
 }
 
@@ -76,10 +85,12 @@ fn configure(
     open: &mut OpenSockleakSkel<'_>,
     config: &Config,
     kernel: &KernelTypes,
+    own_socket: &impl AsRawFd,
 ) -> Result<(), ProbeError> {
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.watched_states = config.watched.bits();
         rodata.transitions_of = config.transitions.bits();
+        rodata.own_socket = own_socket.as_raw_fd().cast_unsigned();
         rodata.wakeup_bytes = u64::from(config.ring_size / 4);
         rodata.pid_namespace = pidns::own().map_err(failed("find our PID namespace in /proc"))?;
     }
@@ -87,12 +98,15 @@ fn configure(
 
     let has_map_iterator = kernel.has_struct("bpf_iter__bpf_map_elem");
     let has_loop = kernel.has_helper("bpf_loop");
+    let has_cast = kernel.has_function("bpf_rdonly_cast");
     let has_sock_from_file = kernel.has_helper("bpf_sock_from_file");
     let is_apart = kernel.member_is_pointer("netns_ipv4", "tcp_death_row");
     let progs = &mut open.progs;
     progs.on_set_state.set_autoload(!config.transitions.is_empty());
-    progs.scan_files.set_autoload(has_sock_from_file);
-    progs.scan_files_by_magic.set_autoload(!has_sock_from_file);
+    progs.scan_tasks.set_autoload(has_cast);
+    progs.scan_found.set_autoload(has_cast);
+    progs.scan_files.set_autoload(!has_cast && has_sock_from_file);
+    progs.scan_files_by_magic.set_autoload(!has_cast && !has_sock_from_file);
     progs.walk_queues.set_autoload(has_map_iterator && has_loop);
     progs.walk_queues_unrolled.set_autoload(has_map_iterator && !has_loop);
     progs.scan_queued.set_autoload(has_map_iterator);

@@ -191,7 +191,19 @@ impl Probe {
 
 impl Links {
     fn read_files(&self, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
-        read_out(Iter::new(&self.files).map_err(refused("open iter/task_file"))?, pieces)
+        let mut iter = Iter::new(&self.files).map_err(refused("open iter/task_file"))?;
+        let Some(found) = &self.found else {
+            return read_out(iter, pieces);
+        };
+        loop {
+            // It tells nothing. It stops where there is no more room, and goes on from there.
+            let read = iter.read(&mut [0; 8]);
+            read_map(found, pieces)?;
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read.map(|_| ()).map_err(failed("read an iterator")),
+            }
+        }
     }
 }
 

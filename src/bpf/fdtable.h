@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* A process' table of descriptors. It is read under RCU: nothing keeps it as it is. */
+#ifndef SOCKLEAK_FDTABLE_H
+#define SOCKLEAK_FDTABLE_H
+
+#include "found.h"
+#include "read.h"
+
+#define CHUNK 64 /* descriptors read at once */
+
+/* The table that is being visited. One scan runs at a time. */
+static struct {
+	struct task_struct *task;
+	int pid;
+	__u32 fd; /* the next to visit */
+	__u32 max_fds;
+	bool again; /* its task has to be shown again: there was no room, or the table has moved */
+	struct files_struct *files;
+	struct fdtable *fdt;
+	__u64 *fds;
+	__u64 chunk[CHUNK]; /* struct file *, of the descriptors from `fd` on */
+} table;
+
+/* A socket of user space's own. All sockets have the same file_operations. */
+const volatile __u32 own_socket = 0;
+static __u64 socket_file_ops;
+
+static __always_inline void learn_socket_file_ops(void)
+{
+	struct task_struct *current = (struct task_struct *)bpf_get_current_task();
+	struct file **fds = BPF_CORE_READ(current, files, fdt, fd);
+	struct file *file;
+
+	if (socket_file_ops)
+		return;
+	if (!bpf_probe_read_kernel(&file, sizeof(file), fds + own_socket))
+		socket_file_ops = (__u64)BPF_CORE_READ(file, f_op);
+	if (!socket_file_ops)
+		count_lost(1);
+}
+
+/*
+ * Whether the descriptor still refers to this file. The table, or the file, may have been freed
+ * and be in use again; but then it is not the task's table any more, or not in it.
+ */
+static __always_inline bool is_open(__u32 fd, __u64 file)
+{
+	__u64 now = 0;
+
+	if (CAST(struct task_struct, table.task)->files != table.files ||
+	    CAST(struct files_struct, table.files)->fdt != table.fdt) {
+		table.again = true;
+		return false;
+	}
+	return !bpf_probe_read_kernel(&now, sizeof(now), table.fds + fd) && now == file;
+}
+
+/* Of what was read, only what is still true is kept. */
+static __always_inline bool keep_if_open(__u32 fd, void *record, __u64 size)
+{
+	__u64 index = fd - table.fd;
+
+	if (index >= CHUNK || !is_open(fd, table.chunk[index]))
+		return true;
+	return keep(record, size);
+}
+
+static __always_inline struct socket *socket_at(__u64 index)
+{
+	struct file *file;
+
+	if (index >= CHUNK || !table.chunk[index])
+		return NULL;
+	file = CAST(struct file, table.chunk[index]);
+	if ((__u64)file->f_op != socket_file_ops)
+		return NULL;
+	return CAST(struct socket, file->private_data);
+}
+
+/* What is written here is what was touched, and nobody reads it. */
+static volatile __u64 touched;
+
+static long touch_file(__u64 index, void *unused)
+{
+	touched = (__u64)socket_at(index);
+	return 0;
+}
+
+static long touch_socket(__u64 index, void *unused)
+{
+	struct socket *socket = socket_at(index);
+
+	if (socket)
+		touched = (__u64)socket->sk;
+	return 0;
+}
+
+static long touch_sock(__u64 index, void *unused)
+{
+	struct socket *socket = socket_at(index);
+
+	if (socket)
+		touched = CAST(struct tcp_sock, socket->sk)->SK.sk_protocol;
+	return 0;
+}
+
+#endif
