@@ -11,7 +11,7 @@
 //! kernel                                  user space
 //! tp_btf/inet_sock_set_state ─┐
 //!   edges of watched states   ├─ ring ──┐
-//! iter/task_file ─────────────┤         ├─> probe ──> event ──> table ──> report ──> view
+//! iter/task (or task_file) ───┤         ├─> probe ──> event ──> table ──> report ──> view
 //!   sockets, accept queues    ├─ read ──┘  (libbpf)  (decode)  (live)              text, json
 //! iter/bpf_map_elem ──────────┘                 └──── monitor ────┘
 //!   all connections, by hash                    (when to scan: schedule)

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use serde::{Serialize, Serializer};
 
 use self::sockets::same_process;
-pub use self::sockets::{AgeIs, Ownership, Rows, SocketRow, Sockets};
+pub use self::sockets::{AgeIs, Kinds, Ownership, Rows, SocketRow, Sockets};
 use crate::conn::{Endpoint, SockPtr};
 use crate::event::{Holder, Pid};
 use crate::filter::Filter;

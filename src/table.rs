@@ -29,6 +29,10 @@ use crate::sums::Sums;
 /// How many sockets a table takes before it says that it is full.
 pub const CAPACITY: usize = 1 << 20;
 
+/// For how many it has room from the start. What is not used of it takes no memory; to make room
+/// later takes time.
+const ROOM: usize = 1 << 17;
+
 /// The table.
 #[derive(Debug)]
 pub struct Table {
@@ -72,7 +76,7 @@ impl Table {
             watched,
             tick,
             capacity,
-            socks: IndexMap::default(),
+            socks: IndexMap::with_capacity_and_hasher(capacity.min(ROOM), FxBuildHasher),
             queues: HashMap::new(),
             processes: FxHashMap::default(),
             scan: None,

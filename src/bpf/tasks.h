@@ -47,27 +47,31 @@ static long visit_fd(__u64 index, void *unused)
 	return 0;
 }
 
-static long visit_chunk(__u64 index, void *unused)
+/* Visits the next chunk. Returns whether that was all of it. Verified once, too. */
+__noinline int visit_chunk(void)
 {
 	__u64 length = table.max_fds - table.fd;
 
-	if (table.fd >= table.max_fds)
-		return 1;
 	barrier_var(length);
 	if (length > CHUNK)
 		length = CHUNK;
 	if (bpf_probe_read_kernel(table.chunk, length * sizeof(__u64), table.fds + table.fd)) {
 		table.again = true;
-		return 1;
+		return 0;
 	}
 	bpf_loop(length, touch_file, NULL, 0);
 	bpf_loop(length, touch_socket, NULL, 0);
 	bpf_loop(length, touch_sock, NULL, 0);
 	bpf_loop(length, visit_fd, NULL, 0);
 	if (table.again)
-		return 1;
+		return 0;
 	table.fd += CHUNK;
-	return 0;
+	return 1;
+}
+
+static long visit_chunks(__u64 index, void *unused)
+{
+	return table.fd >= table.max_fds || !visit_chunk();
 }
 
 SEC("iter/task")
@@ -95,7 +99,7 @@ int scan_tasks(struct bpf_iter__task *ctx)
 	table.fds = (__u64 *)BPF_CORE_READ(files, fdt, fd);
 	table.max_fds = BPF_CORE_READ(files, fdt, max_fds);
 	table.again = false;
-	bpf_loop(CHUNKS_MAX, visit_chunk, NULL, 0);
+	bpf_loop(CHUNKS_MAX, visit_chunks, NULL, 0);
 	/* Then the read ends here, and the next begins with this task. */
 	if (table.again || table.fd < table.max_fds ||
 	    (visited.holds && !keep(&visited.record, sizeof(visited.record))))

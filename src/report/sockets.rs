@@ -5,6 +5,7 @@
 //! row each time that somebody asks for it.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::iter;
 use std::num::NonZeroU64;
 use std::slice;
@@ -26,6 +27,20 @@ pub struct Sockets<'a> {
     table: &'a Table,
     now: u64,
     places: Vec<Place>,
+    kinds: Kinds,
+}
+
+/// What there is among rows.
+#[derive(Clone, Debug, Default)]
+pub struct Kinds {
+    /// Their states.
+    pub states: BTreeSet<State>,
+    /// Their network namespaces.
+    pub netns: BTreeSet<u32>,
+    /// Their verdicts.
+    pub verdicts: BTreeSet<Verdict>,
+    /// Those of the last row: most are like the one before.
+    last: Option<(State, u32, Option<Verdict>)>,
 }
 
 /// Where in the table a row comes from.
@@ -125,6 +140,17 @@ pub enum Ownership {
     Unknown,
 }
 
+impl Kinds {
+    fn add(&mut self, tracked: &Tracked) {
+        let kind @ (state, netns, verdict) = (tracked.state, tracked.conn.netns, tracked.verdict());
+        if self.last.replace(kind) != Some(kind) {
+            self.states.insert(state);
+            self.netns.insert(netns);
+            self.verdicts.extend(verdict);
+        }
+    }
+}
+
 impl SocketRow<'_> {
     /// For how long it has been stranded, in ns.
     pub fn stranded(&self) -> u64 {
@@ -147,6 +173,7 @@ impl<'a> Sockets<'a> {
     ) -> (Self, Counts) {
         let mut places = Vec::with_capacity(table.len());
         let mut counts = Counts::default();
+        let mut kinds = Kinds::default();
         let everything = *filter == Filter::default();
         for (index, (_, tracked)) in (0..).zip(table.socks()) {
             let (age, idle) = age_and_idle(tracked, now);
@@ -162,11 +189,14 @@ impl<'a> Sockets<'a> {
                     }
                 }
             }
-            if let Some(listener) = tracked.listener.filter(|_| places.len() > before) {
-                *counts.queued.entry(listener).or_default() += 1;
+            if places.len() > before {
+                kinds.add(tracked);
+                if let Some(listener) = tracked.listener {
+                    *counts.queued.entry(listener).or_default() += 1;
+                }
             }
         }
-        let mut sockets = Self { table, now, places };
+        let mut sockets = Self { table, now, places, kinds };
         sockets.sort(sort);
         (sockets, counts)
     }
@@ -192,7 +222,7 @@ impl<'a> Sockets<'a> {
     }
 
     fn sort_by<Key: Ord>(&mut self, key: impl Fn(SocketRow<'a>) -> Key) {
-        let Self { table, now, places } = self;
+        let Self { table, now, places, .. } = self;
         places.sort_by_cached_key(|place| place.row(table, *now).map(&key));
     }
 
@@ -205,6 +235,11 @@ impl<'a> Sockets<'a> {
     pub fn chunks(&self, rows: usize) -> impl Iterator<Item = Rows<'_>> {
         let all = self.iter();
         self.places.chunks(rows).map(move |places| Rows { places: places.iter(), ..all.clone() })
+    }
+
+    /// What there is among them.
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
     }
 
     /// How many rows there are.

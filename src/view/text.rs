@@ -1,6 +1,5 @@
 //! For people: aligned columns, a line for each process, a sentence for each verdict.
 
-use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 
@@ -8,7 +7,7 @@ use super::chunks::{self, in_order};
 use super::sanitised;
 use crate::digits::Digits;
 use crate::group::Grouped;
-use crate::report::{AgeIs, ListenerRow, Ownership, ProcessRow, Report, SocketRow};
+use crate::report::{AgeIs, Kinds, ListenerRow, Ownership, ProcessRow, Report, SocketRow};
 use crate::state::State;
 use crate::verdict::Verdict;
 
@@ -39,13 +38,8 @@ pub fn render(report: &Report<'_>, style: Style, out: &mut impl Write) -> io::Re
         writeln!(out, "{bold}{}{plain}", humantime::format_rfc3339_seconds(report.time))?;
     }
     let chunks: Vec<_> = report.sockets.chunks(chunks::ROWS).collect();
-    let mut facts = Facts::default();
-    let take = |more: Facts| {
-        facts.add(more);
-        Ok(())
-    };
-    in_order(&chunks, |rows| Ok(Facts::of(rows.clone())), take)?;
-    table(&columns(&facts), &chunks, style, out)?;
+    let kinds = report.sockets.kinds();
+    table(&columns(kinds), &chunks, style, out)?;
 
     for process in &report.processes {
         writeln!(out, "{bold}{}{plain}", ProcessLine(process))?;
@@ -53,7 +47,7 @@ pub fn render(report: &Report<'_>, style: Style, out: &mut impl Write) -> io::Re
     for listener in &report.listeners {
         writeln!(out, "{}", ListenerLine(listener))?;
     }
-    for verdict in facts.verdicts {
+    for verdict in &kinds.verdicts {
         writeln!(out, "{verdict}: {}", verdict.summary())?;
     }
     Ok(())
@@ -103,33 +97,7 @@ impl<Row> Column<Row> {
     }
 }
 
-/// What rows have between them.
-#[derive(Debug, Default)]
-struct Facts {
-    states: BTreeSet<State>,
-    netns: BTreeSet<u32>,
-    verdicts: BTreeSet<Verdict>,
-}
-
-impl Facts {
-    fn of<'a>(rows: impl Iterator<Item = SocketRow<'a>>) -> Self {
-        let mut facts = Self::default();
-        for row in rows {
-            facts.states.insert(row.state);
-            facts.netns.insert(row.netns);
-            facts.verdicts.extend(row.verdict);
-        }
-        facts
-    }
-
-    fn add(&mut self, more: Self) {
-        self.states.extend(more.states);
-        self.netns.extend(more.netns);
-        self.verdicts.extend(more.verdicts);
-    }
-}
-
-fn columns<'a>(facts: &Facts) -> Vec<Column<SocketRow<'a>>> {
+fn columns<'a>(kinds: &Kinds) -> Vec<Column<SocketRow<'a>>> {
     let mut columns = vec![
         Column::right("AGE", |row: &SocketRow<'_>, out| {
             out.extend_from_slice(if row.age_is == AgeIs::AtLeast { b">=" } else { b"" });
@@ -156,10 +124,10 @@ fn columns<'a>(facts: &Facts) -> Vec<Column<SocketRow<'a>>> {
     ];
     // Only what differs is worth a column.
     let ordinary = |state: &State| matches!(state, State::CloseWait | State::Close);
-    if !facts.states.iter().all(ordinary) {
+    if !kinds.states.iter().all(ordinary) {
         columns.push(Column::left("STATE", |row, out| out.write_all(row.state.name().as_bytes())));
     }
-    if facts.netns.len() > 1 {
+    if kinds.netns.len() > 1 {
         columns.push(Column::left("NETNS", |row, out| write!(out, "{}", row.netns)));
     }
     columns.push(Column::left("VERDICT", |row, out| match (row.verdict, row.unread_bytes) {
