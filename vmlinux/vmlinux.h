@@ -198,6 +198,7 @@ struct sock {
 	__u32 sk_max_ack_backlog;
 };
 struct socket {
+	short type;
 	struct file *file;
 	struct sock *sk;
 };

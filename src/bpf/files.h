@@ -202,11 +202,24 @@ static __always_inline bool visit_mptcp(struct seq_file *seq, __u32 fd, struct m
 	return wrote || visit_msk(seq, fd, (struct tcp_sock *)msk, tgid);
 }
 
+/*
+ * The protocol of a connection; 0 for what is none: a raw socket can have TCP's number, too, and
+ * so has a protocol of netlink's.
+ */
+static __always_inline __u16 protocol_of(struct socket *socket, struct tcp_sock *sk, bool known)
+{
+	unsigned short family = READ(known, sk, SKC.skc_family);
+
+	if (READ(known, socket, type) != SOCK_STREAM || (family != AF_INET && family != AF_INET6))
+		return 0;
+	return READ(known, sk, SK.sk_protocol);
+}
+
 static __always_inline bool visit_socket(struct seq_file *seq, __u32 fd, struct socket *socket,
 					 __u32 tgid)
 {
 	struct tcp_sock *sk = (struct tcp_sock *)BPF_CORE_READ(socket, sk);
-	__u16 protocol = BPF_CORE_READ(sk, SK.sk_protocol);
+	__u16 protocol = protocol_of(socket, sk, false);
 
 	if (protocol == IPPROTO_TCP)
 		return visit_probed(seq, fd, sk, tgid);

@@ -19,13 +19,15 @@ __noinline int visit_descriptor(__u64 index)
 	struct socket *socket = socket_at(index);
 	__u32 fd = table.fd + index, tgid = visited.record.tgid;
 	struct tcp_sock *sk;
+	__u16 protocol;
 
 	if (!socket)
 		return 1;
 	sk = CAST(struct tcp_sock, socket->sk);
-	if (sk->SK.sk_protocol == IPPROTO_TCP)
+	protocol = protocol_of(socket, sk, true);
+	if (protocol == IPPROTO_TCP)
 		return visit_known(NULL, fd, sk, tgid);
-	if (sk->SK.sk_protocol == IPPROTO_MPTCP)
+	if (protocol == IPPROTO_MPTCP)
 		return visit_mptcp(NULL, fd, (struct mptcp_sock *)sk, tgid);
 	return 1;
 }

@@ -1,6 +1,14 @@
 //! Sockets that are stranded in other states than CLOSE_WAIT.
 
-use crate::common::{Conn, Kind, Leaker, Want, Watch, assert_rows, has_rows, list, wait_until};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+
+use crate::common::tool::sockleak;
+use crate::common::{
+    Conn, Kind, Leaker, Want, Watch, assert_rows, has_rows, list, need_root, wait_until,
+};
 
 fn row(leaker: &Leaker, conn: &Conn, state: &str) -> Want {
     Want::held(leaker, conn).state(state).verdict(None)
@@ -120,4 +128,18 @@ fn all() {
     assert_eq!(state_of(&live.other_end()), "ESTABLISHED");
     let listening = report.sockets.iter().filter(|row| row.state == "LISTEN").count();
     assert_eq!(listening, 1);
+}
+
+/// Raw sockets can have TCP's number, and a protocol of netlink's has it (where there is IPsec).
+#[test]
+fn what_only_looks_like_tcp() {
+    need_root();
+    let open = |family| socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp);
+    let raw = open(AddressFamily::Inet).expect("root may open it");
+    let fakes: Vec<OwnedFd> = [raw].into_iter().chain(open(AddressFamily::Netlink)).collect();
+    let pid = process::id().to_string();
+    let report = sockleak(&["list", "--json", "--state", "all", "--pid", &pid]).report();
+    for fd in fakes.iter().map(AsRawFd::as_raw_fd) {
+        assert!(report.sockets.iter().all(|row| !row.fds.contains(&fd)), "{fd}: {report:#?}");
+    }
 }
