@@ -53,12 +53,15 @@ static __always_inline void enter_process(__u64 session, struct task_struct *tas
 static bool wrote;
 
 /*
- * False where there was no room: then the file at hand will be shown again. Without a seq_file,
- * the record is kept for later.
+ * Whether records are kept for scan_found, because there is no seq_file to write them to at once.
+ * Set by user space: so the verifier knows it, and sees nothing of what an old kernel lacks.
  */
+const volatile __u8 keeps_records = 0;
+
+/* False where there was no room: then the file at hand will be shown again. */
 static __always_inline bool write_record(struct seq_file *seq, __u32 fd, void *record, __u32 size)
 {
-	if (seq ? bpf_seq_write(seq, record, size) : !keep_if_open(fd, record, size))
+	if (keeps_records ? !keep_if_open(fd, record, size) : bpf_seq_write(seq, record, size))
 		return false;
 	wrote = true;
 	return true;
@@ -148,9 +151,11 @@ static __noinline bool visit_probed(struct seq_file *seq, __u32 fd, struct tcp_s
 	return true;
 }
 
-/* The same without a seq_file. Not static, and so verified once. */
+/* The same for records that are kept. Not static, and so verified once. */
 __noinline int visit_subflow(__u64 sk, __u32 fd)
 {
+	if (!keeps_records)
+		return 1;
 	return visit_probed(NULL, fd, (struct tcp_sock *)sk, visited.record.tgid);
 }
 
@@ -194,8 +199,8 @@ static __always_inline bool visit_mptcp(struct seq_file *seq, __u32 fd, struct m
 			(void *)node - bpf_core_field_offset(struct mptcp_subflow_context, node);
 		struct sock *sk = BPF_CORE_READ(subflow, tcp_sock);
 
-		if (!(seq ? visit_probed(seq, fd, (struct tcp_sock *)sk, tgid)
-			  : visit_subflow((__u64)sk, fd)))
+		if (!(keeps_records ? visit_subflow((__u64)sk, fd)
+				    : visit_probed(seq, fd, (struct tcp_sock *)sk, tgid)))
 			return false;
 		node = next(node);
 	}

@@ -87,10 +87,12 @@ fn configure(
     kernel: &KernelTypes,
     own_socket: &impl AsRawFd,
 ) -> Result<(), ProbeError> {
+    let has_cast = kernel.has_function("bpf_rdonly_cast");
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.watched_states = config.watched.bits();
         rodata.transitions_of = config.transitions.bits();
         rodata.own_socket = own_socket.as_raw_fd().cast_unsigned();
+        rodata.keeps_records = has_cast.into();
         rodata.wakeup_bytes = u64::from(config.ring_size / 4);
         rodata.pid_namespace = pidns::own().map_err(failed("find our PID namespace in /proc"))?;
     }
@@ -98,7 +100,6 @@ fn configure(
 
     let has_map_iterator = kernel.has_struct("bpf_iter__bpf_map_elem");
     let has_loop = kernel.has_helper("bpf_loop");
-    let has_cast = kernel.has_function("bpf_rdonly_cast");
     let has_sock_from_file = kernel.has_helper("bpf_sock_from_file");
     let is_apart = kernel.member_is_pointer("netns_ipv4", "tcp_death_row");
     let progs = &mut open.progs;
