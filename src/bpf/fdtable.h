@@ -98,9 +98,12 @@ static long touch_socket(__u64 index, void *unused)
 static long touch_sock(__u64 index, void *unused)
 {
 	struct socket *socket = socket_at(index);
+	struct tcp_sock *sk;
 
-	if (socket)
-		touched = CAST(struct tcp_sock, socket->sk)->SK.sk_protocol;
+	if (!socket || socket->type != SOCK_STREAM)
+		return 0;
+	sk = CAST(struct tcp_sock, socket->sk);
+	touched = sk->SKC.skc_family + sk->SK.sk_protocol + sk->copied_seq + sk->rcv_nxt;
 	return 0;
 }
 
