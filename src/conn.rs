@@ -90,19 +90,26 @@ pub struct SockPtr(pub u64);
 
 impl fmt::Display for SockPtr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
+        f.write_str(Digits::of_hex(self.0).as_str())
     }
 }
 
 impl Serialize for SockPtr {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(Digits::of_hex(self.0).as_str())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_in_memory_is_hexadecimal() {
+        for address in [0, 9, 0x10, 0xffff_8881_4ee6_2500, u64::MAX] {
+            assert_eq!(SockPtr(address).to_string(), format!("{address:#x}"));
+        }
+    }
 
     #[test]
     fn endpoints_print_by_their_family() {

@@ -20,6 +20,21 @@ impl Digits {
         digits
     }
 
+    /// A number alone, in hexadecimal, as `{:#x}` writes it.
+    pub(crate) fn of_hex(mut number: u64) -> Self {
+        let mut digits = Self::new();
+        loop {
+            digits.push(b"0123456789abcdef"[(number % 16) as usize]);
+            number /= 16;
+            if number == 0 {
+                break;
+            }
+        }
+        digits.push(b'x');
+        digits.push(b'0');
+        digits
+    }
+
     /// Puts a number before the rest.
     pub(crate) fn number(&mut self, mut number: u64) {
         loop {
