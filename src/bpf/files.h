@@ -246,7 +246,10 @@ static __always_inline bool visit_file(struct seq_file *seq, __u32 fd, struct fi
 		return visit_socket(seq, fd, file->private_data, visible_tgid(task, true));
 	}
 	socket = bpf_sock_from_file(file);
-	sk = socket ? socket->sk : NULL;
+	/* bpf_skc_to_tcp_sock() asks for the protocol; on older kernels, for nothing else. */
+	if (!socket || socket->type != SOCK_STREAM)
+		return true;
+	sk = socket->sk;
 	if (!sk)
 		return true;
 	tp = bpf_skc_to_tcp_sock(sk);
