@@ -182,7 +182,7 @@ fn views(criterion: &mut Criterion) {
     let report = report(&table);
     assert_eq!(report.sockets.len(), SOCKETS as usize);
     group.bench_function("JSON", |bencher| {
-        bencher.iter(|| json::render(&report, &mut io::sink()));
+        bencher.iter(|| json::render_report(&report, &mut io::sink()));
     });
     group.bench_function("text", |bencher| {
         bencher.iter(|| text::render(&report, Style::default(), &mut io::sink()));

@@ -41,7 +41,7 @@ fn show(
     let grouped = args.group_by.map(|by| Grouped::build(report, by));
     let mut buffered = io::BufWriter::with_capacity(64 << 10, &mut *out);
     match (args.format.get(), &grouped) {
-        (Format::Json, None) => json::render(report, &mut buffered)?,
+        (Format::Json, None) => json::render_report(report, &mut buffered)?,
         (Format::Json, Some(grouped)) => json::render(grouped, &mut buffered)?,
         (Format::Text, None) => text::render(report, style, &mut buffered)?,
         (Format::Text, Some(grouped)) => text::render_groups(grouped, style, &mut buffered)?,

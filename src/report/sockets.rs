@@ -237,6 +237,11 @@ impl<'a> Sockets<'a> {
         self.places.chunks(rows).map(move |places| Rows { places: places.iter(), ..all.clone() })
     }
 
+    /// Rows of the same table, but none.
+    pub fn none(&self) -> Self {
+        Self { places: Vec::new(), kinds: Kinds::default(), ..*self }
+    }
+
     /// What there is among them.
     pub fn kinds(&self) -> &Kinds {
         &self.kinds

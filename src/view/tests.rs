@@ -123,6 +123,7 @@ fn json() {
         "\n",
     );
     assert_eq!(written(|out| json::render(&report(&table), out)), expected);
+    assert_eq!(written(|out| json::render_report(&report(&table), out)), expected);
 }
 
 #[test]
