@@ -42,17 +42,17 @@ pub fn run(args: &EventsArgs) -> Result<Exit> {
         out.flush()?;
     }
     let mut residence = Residence::default();
-    let mut lost = 0;
+    let (mut lost, mut dropped) = (0, 0);
     loop {
         let stopped = probe.wait(stop.as_fd(), LATENCY)?;
         let records = probe.take()?;
         if probe.lost() > lost {
-            writeln!(
-                io::stderr(),
-                "sockleak: {} events lost: try a larger --ring-size",
-                probe.lost() - lost
-            )?;
-            lost = probe.lost();
+            let why = match probe.dropped() > dropped {
+                true => "try a larger --ring-size",
+                false => "they happened while our BPF program was interrupted",
+            };
+            writeln!(io::stderr(), "sockleak: {} events lost: {why}", probe.lost() - lost)?;
+            (lost, dropped) = (probe.lost(), probe.dropped());
             residence.forget();
         }
         let now = now();

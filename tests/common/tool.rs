@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -222,6 +223,25 @@ impl Events {
             std::thread::sleep(Duration::from_millis(20));
         }
         Self { process }
+    }
+
+    /// Tests what it shows. Since Linux 7.0 tasks can be preempted while they are shown to us, and
+    /// what others do meanwhile is not shown, but told to be lost: then it is tested once more.
+    pub(crate) fn test(
+        leaker: &mut Leaker,
+        start: impl Fn(&mut Leaker) -> Self,
+        test: impl Fn(&mut Leaker, &mut Self),
+    ) {
+        for last_time in [false, false, true] {
+            let mut events = start(leaker);
+            let outcome = catch_unwind(AssertUnwindSafe(|| test(leaker, &mut events)));
+            let Err(panic) = outcome else { return };
+            events.process.signal(Signal::SIGINT);
+            let lost = events.process.end(DEADLINE).code() == Some(4);
+            if last_time || !lost {
+                resume_unwind(panic);
+            }
+        }
     }
 
     /// Reads until the event comes that `is_last` tells; all up to it that touch a port.

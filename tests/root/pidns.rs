@@ -101,14 +101,19 @@ fn who_closes_has_the_number_that_it_has_here() {
     let mut leaker = contained(1);
     let inner = on_the_host(&leaker);
     let listener = leaker.listen("v4");
-    for (command, pid) in [(tool_beside(inner), 1), (Command::new(binary()), inner)] {
-        let mut events = Events::start_by(command, &mut leaker);
-        let leak = leaker.leak();
-        leaker.close(leak.fd());
-        let closed = |event: &Event| event.is("CLOSE_WAIT", "LAST_ACK");
-        let seen = events.until(&listener, |event| event.remote == leak.remote && closed(event));
-        let last = seen.last().unwrap();
-        assert_eq!((last.pid, last.comm.as_deref()), (Some(pid), Some("leaker")), "{last:?}");
+    let tools: [(&dyn Fn() -> Command, _); 2] =
+        [(&|| tool_beside(inner), 1), (&|| Command::new(binary()), inner)];
+    for (tool, pid) in tools {
+        let start = |leaker: &mut Leaker| Events::start_by(tool(), leaker);
+        Events::test(&mut leaker, start, |leaker, events| {
+            let leak = leaker.leak();
+            leaker.close(leak.fd());
+            let closed = |event: &Event| event.is("CLOSE_WAIT", "LAST_ACK");
+            let seen =
+                events.until(&listener, |event| event.remote == leak.remote && closed(event));
+            let last = seen.last().unwrap();
+            assert_eq!((last.pid, last.comm.as_deref()), (Some(pid), Some("leaker")), "{last:?}");
+        });
     }
 }
 
