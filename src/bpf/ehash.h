@@ -45,11 +45,15 @@ __u32 unwalked = 0;
  * verifier does not follow its values: in registers it would be another state each time.
  */
 static struct {
+	__u64 *ehash; /* the table: asked for in the first step, and the same in all */
+	__u64 mask;
 	__u64 slots[STRIDE_MAX];
+	volatile __u64 node; /* of the chain at hand: the next, a number and no pointer */
 	volatile __u32 count;
 	__u64 found[FOUND_MAX]; /* struct sock *, + PASS_OVER */
 	volatile __u32 unwalked;
 	volatile bool full;
+	volatile __u64 touched; /* nobody reads this */
 } step;
 
 #define PASS_OVER 1
@@ -68,31 +72,33 @@ static __always_inline __u8 mini_state(struct tcp_sock *tp, __u8 state)
 	return state == TCP_TIME_WAIT ? BPF_CORE_READ(tw, tw_substate) : state;
 }
 
+/* A field of a socket in the table. */
+#define HASHED(tp, field) \
+	(has_cast ? CAST(struct tcp_sock, tp)->field : BPF_CORE_READ(tp, field))
+
 /* A socket in the table. Returns whether there was room for it. */
 static __always_inline bool visit_hashed(struct tcp_sock *tp)
 {
-	__u8 state = BPF_CORE_READ(tp, SKC.skc_state);
-	__u64 found = (__u64)tp;
+	__u8 state = HASHED(tp, SKC.skc_state);
 	__u32 count = step.count;
 
-	if (is_mini(state)) {
-		if (!in_set(watched_states, mini_state(tp, state)))
-			return true;
-	} else {
-		if (!in_set(watched_states, state))
-			return true;
-		if (!tell_all[group_of(found)] && BPF_CORE_READ(tp, SK.sk_socket))
-			found += PASS_OVER;
-	}
+	if (is_mini(state))
+		state = mini_state(tp, state);
+	if (!in_set(watched_states, state))
+		return true;
 	if (count >= FOUND_MAX)
 		return false;
-	step.found[count] = found;
+	step.found[count] = (__u64)tp;
 	step.count = count + 1;
 	return true;
 }
 
+static __always_inline struct tcp_sock *sock_at(__u64 node)
+{
+	return (void *)node - bpf_core_field_offset(struct tcp_sock, SKC.skc_nulls_node);
+}
+
 struct chain {
-	__u64 node;
 	__u32 slot;
 	bool ended;
 };
@@ -101,15 +107,16 @@ struct chain {
 static __always_inline long visit_node(__u64 index, struct chain *chain)
 {
 	struct tcp_sock *tp;
+	__u64 node = step.node;
 
-	if (chain->node & 1) {
-		chain->ended = chain->node >> 1 == chain->slot;
+	if (node & 1) {
+		chain->ended = node >> 1 == chain->slot;
 		return 1;
 	}
-	tp = (void *)chain->node - bpf_core_field_offset(struct tcp_sock, SKC.skc_nulls_node);
+	tp = sock_at(node);
 	if (!visit_hashed(tp))
 		return 1;
-	chain->node = (__u64)BPF_CORE_READ(tp, SKC.skc_nulls_node.next);
+	step.node = (__u64)HASHED(tp, SKC.skc_nulls_node.next);
 	return 0;
 }
 
@@ -119,9 +126,10 @@ static __always_inline long visit_node(__u64 index, struct chain *chain)
  */
 static __always_inline bool walk(__u64 node, __u32 slot, bool has_loop)
 {
-	struct chain chain = { .node = node, .slot = slot };
+	struct chain chain = { .slot = slot };
 	__u32 count_before = step.count;
 
+	step.node = node;
 	REPEAT(has_loop, CHAIN_MAX, CHAIN_MAX_UNROLLED, visit_node, &chain);
 	if (!chain.ended)
 		step.count = count_before;
@@ -145,6 +153,20 @@ struct stride {
 	__u32 first;
 	__u32 length;
 };
+
+/* What is far away in memory is waited for at the same time: see tasks.h. */
+static __always_inline long touch_slot(__u64 index, struct stride *stride)
+{
+	struct tcp_sock *tp;
+
+	if (index >= STRIDE_MAX || index >= stride->length)
+		return 1;
+	if (step.slots[index] & 1)
+		return 0;
+	tp = sock_at(step.slots[index]);
+	step.touched = HASHED(tp, SKC.skc_state) + (__u64)HASHED(tp, SKC.skc_nulls_node.next);
+	return 0;
+}
 
 static __always_inline bool walk_slot(__u64 node, __u32 slot, bool has_loop)
 {
@@ -176,6 +198,20 @@ static __always_inline long visit_slot(__u64 index, struct stride *stride)
 static __always_inline long visit_slot_unrolled(__u64 index, struct stride *stride)
 {
 	return visit_slot_at(index, stride, false);
+}
+
+/* Sorts out what was found. A loop of its own, so that it is waited for at the same time, too. */
+static __always_inline long pass_over(__u64 index, struct stride *stride)
+{
+	struct tcp_sock *tp;
+
+	if (index >= FOUND_MAX || index >= step.count)
+		return 1;
+	tp = (struct tcp_sock *)step.found[index];
+	if (!is_mini(HASHED(tp, SKC.skc_state)) && HASHED(tp, SK.sk_socket) &&
+	    !tell_all[group_of((__u64)tp)])
+		step.found[index] += PASS_OVER;
+	return 0;
 }
 
 static struct sock_record unheld;
@@ -225,19 +261,17 @@ static __always_inline long add_found(__u64 index, struct stride *stride)
 	return 0;
 }
 
-static __always_inline int walk_stride(struct bpf_iter__bpf_map_elem *ctx,
-				       struct inet_hashinfo *table, bool has_loop)
+static __always_inline int walk_stride(struct bpf_iter__bpf_map_elem *ctx, bool has_loop)
 {
 	struct stride stride = { .seq = ctx->meta->seq };
 	const __u32 *key = ctx->key;
-	__u64 mask, first, length;
+	__u64 length = step.mask / STRIDES + 1;
+	__u64 first;
 
 	if (!key)
 		return 0;
-	mask = BPF_CORE_READ(table, ehash_mask);
-	length = mask / STRIDES + 1;
 	first = *key * length;
-	if (first > mask)
+	if (first > step.mask)
 		return 0;
 	step.count = 0;
 	step.unwalked = 0;
@@ -247,22 +281,38 @@ static __always_inline int walk_stride(struct bpf_iter__bpf_map_elem *ctx,
 		step.unwalked = length - STRIDE_MAX;
 		length = STRIDE_MAX;
 	}
-	stride.slots = (__u64 *)BPF_CORE_READ(table, ehash);
+	stride.slots = step.ehash;
 	stride.first = first;
 	stride.length = length;
 	bpf_probe_read_kernel(step.slots, length * sizeof(__u64), stride.slots + first);
+	if (has_loop && has_cast)
+		REPEAT(true, STRIDE_MAX, STRIDE_MAX, touch_slot, &stride);
 	if (has_loop)
 		REPEAT(true, STRIDE_MAX, STRIDE_MAX, visit_slot, &stride);
 	else
 		REPEAT(false, STRIDE_MAX, STRIDE_MAX, visit_slot_unrolled, &stride);
 	if (!has_loop && step.count > FOUND_MAX_UNROLLED)
 		step.unwalked++;
+	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, pass_over, &stride);
 	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, tell_found, &stride);
 	if (step.full) /* This step will be shown again: nothing has been counted yet. */
 		return 0;
 	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, add_found, &stride);
 	unwalked += step.unwalked;
 	return 0;
+}
+
+static __always_inline bool is_first(struct bpf_iter__bpf_map_elem *ctx)
+{
+	const __u32 *key = ctx->key;
+
+	return key && *key == 0;
+}
+
+static __always_inline void enter(struct inet_hashinfo *table)
+{
+	step.ehash = (__u64 *)BPF_CORE_READ(table, ehash);
+	step.mask = BPF_CORE_READ(table, ehash_mask);
 }
 
 /* The network namespace in which the iterator is read says which table. */
@@ -277,9 +327,9 @@ static __always_inline struct net *current_net(void)
 SEC("iter/bpf_map_elem")
 int scan_ehash(struct bpf_iter__bpf_map_elem *ctx)
 {
-	struct net *net = current_net();
-
-	return walk_stride(ctx, BPF_CORE_READ(net, ipv4.tcp_death_row.hashinfo), true);
+	if (is_first(ctx))
+		enter(BPF_CORE_READ(current_net(), ipv4.tcp_death_row.hashinfo));
+	return walk_stride(ctx, true);
 }
 
 SEC("iter/bpf_map_elem")
@@ -287,15 +337,17 @@ int scan_ehash_apart(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct net___apart *net = (void *)current_net();
 
-	return walk_stride(ctx, BPF_CORE_READ(net, ipv4.tcp_death_row, hashinfo), true);
+	if (is_first(ctx))
+		enter(BPF_CORE_READ(net, ipv4.tcp_death_row, hashinfo));
+	return walk_stride(ctx, true);
 }
 
 SEC("iter/bpf_map_elem")
 int scan_ehash_unrolled(struct bpf_iter__bpf_map_elem *ctx)
 {
-	struct net *net = current_net();
-
-	return walk_stride(ctx, BPF_CORE_READ(net, ipv4.tcp_death_row.hashinfo), false);
+	if (is_first(ctx))
+		enter(BPF_CORE_READ(current_net(), ipv4.tcp_death_row.hashinfo));
+	return walk_stride(ctx, false);
 }
 
 /*

@@ -103,7 +103,12 @@ static long touch_sock(__u64 index, void *unused)
 	if (!socket || socket->type != SOCK_STREAM)
 		return 0;
 	sk = CAST(struct tcp_sock, socket->sk);
-	touched = sk->SKC.skc_family + sk->SK.sk_protocol + sk->copied_seq + sk->rcv_nxt;
+	/* Where something is that read_sock() reads. What is missed here takes as long as all of it. */
+	touched = sk->SKC.skc_state + sk->SKC.skc_flags + sk->SK.sk_protocol + sk->copied_seq +
+		  sk->rcv_nxt + sk->tcp_mstamp + sk->lsndtime + sk->inet_conn.icsk_ack.lrcvtime;
+	touched = (__u64)sk->SK.sk_socket;
+	if (bpf_core_field_exists(sk->is_mptcp))
+		touched = sk->is_mptcp;
 	return 0;
 }
 

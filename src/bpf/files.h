@@ -52,16 +52,10 @@ static __always_inline void enter_process(__u64 session, struct task_struct *tas
  */
 static bool wrote;
 
-/*
- * Whether records are kept for scan_found, because there is no seq_file to write them to at once.
- * Set by user space: so the verifier knows it, and sees nothing of what an old kernel lacks.
- */
-const volatile __u8 keeps_records = 0;
-
 /* False where there was no room: then the file at hand will be shown again. */
 static __always_inline bool write_record(struct seq_file *seq, __u32 fd, void *record, __u32 size)
 {
-	if (keeps_records ? !keep_if_open(fd, record, size) : bpf_seq_write(seq, record, size))
+	if (has_cast ? !keep_if_open(fd, record, size) : bpf_seq_write(seq, record, size))
 		return false;
 	wrote = true;
 	return true;
@@ -154,7 +148,7 @@ static __noinline bool visit_probed(struct seq_file *seq, __u32 fd, struct tcp_s
 /* The same for records that are kept. Not static, and so verified once. */
 __noinline int visit_subflow(__u64 sk, __u32 fd)
 {
-	if (!keeps_records)
+	if (!has_cast)
 		return 1;
 	return visit_probed(NULL, fd, (struct tcp_sock *)sk, visited.record.tgid);
 }
@@ -199,7 +193,7 @@ static __always_inline bool visit_mptcp(struct seq_file *seq, __u32 fd, struct m
 			(void *)node - bpf_core_field_offset(struct mptcp_subflow_context, node);
 		struct sock *sk = BPF_CORE_READ(subflow, tcp_sock);
 
-		if (!(keeps_records ? visit_subflow((__u64)sk, fd)
+		if (!(has_cast ? visit_subflow((__u64)sk, fd)
 				    : visit_probed(seq, fd, (struct tcp_sock *)sk, tgid)))
 			return false;
 		node = next(node);

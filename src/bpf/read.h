@@ -60,6 +60,8 @@ static __always_inline void count_lost(__u64 records)
 /* Makes of a number a pointer that the verifier knows. Since 6.2 (a35b9af4ec2c). */
 void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 #define CAST(type, p) ((type *)bpf_rdonly_cast((const void *)(p), bpf_core_type_id_kernel(type)))
+/* Set by user space: so the verifier knows it, and sees nothing of what an old kernel lacks. */
+const volatile bool has_cast = false;
 
 /*
  * The tgid as user space sees it: in the PID namespace it lives in, which may be

@@ -92,7 +92,7 @@ fn configure(
         rodata.watched_states = config.watched.bits();
         rodata.transitions_of = config.transitions.bits();
         rodata.own_socket = own_socket.as_raw_fd().cast_unsigned();
-        rodata.keeps_records = has_cast.into();
+        rodata.has_cast = has_cast;
         rodata.wakeup_bytes = u64::from(config.ring_size / 4);
         rodata.pid_namespace = pidns::own().map_err(failed("find our PID namespace in /proc"))?;
     }
