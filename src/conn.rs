@@ -1,18 +1,19 @@
 //! What identifies a connection: two endpoints in a network namespace.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 
 use crate::digits::Digits;
 
 /// An address and a port. A v4-mapped IPv6 address is the IPv4 address it stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// The address.
-    pub addr: IpAddr,
+    /// As the kernel tells it: it is copied far more often than looked at.
+    addr: [u8; 16],
     /// The port, in host order.
     pub port: u16,
 }
@@ -20,21 +21,48 @@ pub struct Endpoint {
 impl Endpoint {
     /// From 16 bytes in network order.
     pub fn new(addr: [u8; 16], port: u16) -> Self {
-        Self { addr: Ipv6Addr::from(addr).to_canonical(), port }
+        Self { addr, port }
+    }
+
+    /// The address.
+    pub fn addr(&self) -> IpAddr {
+        Ipv6Addr::from(self.addr).to_canonical()
     }
 
     /// Writes it as it prints.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        match self.addr {
+        match self.addr() {
             IpAddr::V4(addr) => out.write_all(v4(addr, self.port).as_bytes()),
             IpAddr::V6(_) => write!(out, "{self}"),
         }
     }
 }
 
+impl PartialOrd for Endpoint {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Endpoint {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.addr(), self.port).cmp(&(other.addr(), other.port))
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        let addr = match address.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        Self::new(addr.octets(), address.port())
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.addr {
+        match self.addr() {
             IpAddr::V4(addr) => f.write_str(v4(addr, self.port).as_str()),
             IpAddr::V6(addr) => write!(f, "[{addr}]:{}", self.port),
         }
@@ -55,7 +83,7 @@ fn v4(addr: Ipv4Addr, port: u16) -> Digits {
 
 impl Serialize for Endpoint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.addr {
+        match self.addr() {
             IpAddr::V4(addr) => serializer.serialize_str(v4(addr, self.port).as_str()),
             IpAddr::V6(_) => serializer.collect_str(self),
         }
@@ -76,7 +104,7 @@ pub struct Conn {
 impl Conn {
     /// `ipv4` or `ipv6`, as the addresses print.
     pub fn family(&self) -> &'static str {
-        match self.local.addr {
+        match self.local.addr() {
             IpAddr::V4(_) => "ipv4",
             IpAddr::V6(_) => "ipv6",
         }

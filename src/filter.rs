@@ -64,7 +64,7 @@ pub struct Address {
 
 impl Address {
     fn matches(&self, endpoint: &Endpoint) -> bool {
-        self.net.is_none_or(|net| net.contains(&endpoint.addr))
+        self.net.is_none_or(|net| net.contains(&endpoint.addr()))
             && self.port.is_none_or(|port| endpoint.port == port)
     }
 }
@@ -115,11 +115,12 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn matches(address: &str, endpoint: &str) -> bool {
-        let end: std::net::SocketAddr = endpoint.parse().unwrap();
-        let endpoint = Endpoint { addr: end.ip(), port: end.port() };
+        let endpoint = Endpoint::from(endpoint.parse::<SocketAddr>().unwrap());
         address.parse::<Address>().unwrap().matches(&endpoint)
     }
 

@@ -94,7 +94,7 @@ fn key(row: &SocketRow<'_>, by: GroupBy) -> String {
             (None, ..) => "unknown".to_owned(),
         },
         GroupBy::Listener => row.local.to_string(),
-        GroupBy::Remote => row.remote.addr.to_string(),
+        GroupBy::Remote => row.remote.addr().to_string(),
         GroupBy::Verdict => row.verdict.map_or("unknown", |verdict| verdict.name()).to_owned(),
         GroupBy::State => row.state.name().to_owned(),
     }

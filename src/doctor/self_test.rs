@@ -169,10 +169,7 @@ impl Leak {
     }
 
     fn is(&self, row: &SocketRow<'_>) -> bool {
-        let same = |end: Endpoint, address: SocketAddr| {
-            (end.addr, end.port) == (address.ip(), address.port())
-        };
-        same(row.local, self.local) && same(row.remote, self.remote)
+        row.local == Endpoint::from(self.local) && row.remote == Endpoint::from(self.remote)
     }
 
     fn is_held_by(&self, row: &SocketRow<'_>) -> bool {

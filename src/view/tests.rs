@@ -1,5 +1,6 @@
 //! A snapshot of each view, of one report.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 
 use super::text::Style;
@@ -85,7 +86,7 @@ fn nothing_leaked_is_nothing_written() {
 #[test]
 fn ipv4_fits_a_hundred_columns() {
     let mut widest = Sock { unread: 1_000, ..sock(1, 99 * 86_400) };
-    widest.conn.local = Endpoint { addr: [255, 255, 255, 255].into(), port: 65_535 };
+    widest.conn.local = Endpoint::from(SocketAddr::from(([255; 4], 65_535)));
     widest.conn.remote = widest.conn.local;
     let holders = [19_999, 20_000].map(|fd| held(4_194_304, fd, &widest));
     let scan = [process(4_194_304, "fifteen-letters")].into_iter().chain(holders);
