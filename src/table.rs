@@ -31,7 +31,7 @@ pub const CAPACITY: usize = 1 << 20;
 
 /// For how many it has room from the start. What is not used of it takes no memory; to make room
 /// later takes time.
-const ROOM: usize = 1 << 17;
+const ROOM: usize = 7 << 14;
 
 /// The table.
 #[derive(Debug)]
