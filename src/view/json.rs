@@ -34,7 +34,8 @@ pub fn render_report(report: &Report<'_>, out: &mut impl Write) -> io::Result<()
     let frame = serde_json::to_string(&empty)?;
     // In no text within it is this, because quotes are escaped there.
     let rows_begin = r#""sockets":["#;
-    let (before, after) = frame.split_once(rows_begin).unwrap_or((&frame, ""));
+    let (before, after) =
+        frame.split_once(rows_begin).ok_or_else(|| io::Error::other("a report has no rows"))?;
     write!(out, "{before}{rows_begin}")?;
     let chunks: Vec<_> = report.sockets.chunks(ROWS).collect();
     let mut comma = "";

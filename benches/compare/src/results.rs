@@ -82,8 +82,8 @@ pub(crate) struct LoadRow {
     pub(crate) command: String,
     /// Of one core, start not included.
     pub(crate) cpu_percent: f64,
-    /// CPU time of one refresh; the tool has one thread, so this is how long it takes where
-    /// nothing else runs.
+    /// How long one refresh takes, if it tells when it began, as JSON does; or else its CPU time,
+    /// which is more: there are several threads.
     pub(crate) refresh_ms: Option<Summary>,
     pub(crate) resident_kib: u64,
 }

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use nix::sys::stat::Mode;
@@ -54,7 +54,8 @@ fn watch(args: &str, leaked: usize, time: Duration, options: &Options) -> Result
         let count = frames.count();
         if count > last.0 {
             let cpu = tool.cpu_seconds()?;
-            refreshes.push((cpu - last.1) * 1e3 / (count - last.0) as f64);
+            let cpu_ms = (cpu - last.1) * 1e3 / (count - last.0) as f64;
+            refreshes.push(frames.last_took_ms().unwrap_or(cpu_ms));
             last = (count, cpu);
         }
     }
@@ -80,6 +81,7 @@ pub(super) struct Frames {
 struct Seen {
     count: u64,
     last: String,
+    last_took_ms: Option<f64>,
 }
 
 impl Frames {
@@ -103,6 +105,11 @@ impl Frames {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 
+    /// How long the last line of JSON took, from the time that it tells to its end.
+    fn last_took_ms(&self) -> Option<f64> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).last_took_ms
+    }
+
     /// The last line of JSON.
     pub(super) fn last(&self) -> String {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,18 +127,50 @@ impl Drop for Frames {
 /// Until the writer has gone. Opening waits for one.
 fn read(path: &Path, seen: &Mutex<Seen>) -> Option<()> {
     let mut pipe = BufReader::with_capacity(1 << 20, File::open(path).ok()?);
-    let mut line = String::new();
-    while pipe.read_line(&mut line).ok()? > 0 {
+    let mut bytes = Vec::new();
+    while pipe.read_until(b'\n', &mut bytes).ok()? > 0 {
+        let now = SystemTime::now();
+        let mut line = String::from_utf8(std::mem::take(&mut bytes)).ok()?;
         let is_json = line.starts_with('{');
         // In text, every report begins with the columns' names.
         if is_json || line.trim_start().starts_with("AGE ") {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.count += 1;
             if is_json {
+                seen.last_took_ms = ms_since(&line, now);
                 std::mem::swap(&mut seen.last, &mut line);
             }
         }
-        line.clear();
     }
     Some(())
+}
+
+/// How long ago the time was that a report tells, less than a day.
+fn ms_since(report: &str, now: SystemTime) -> Option<f64> {
+    const DAY_MS: u128 = 86_400_000;
+    let now = now.duration_since(UNIX_EPOCH).ok()?.as_millis() % DAY_MS;
+    // 2026-11-24T02:38:00.123Z
+    let (_, rest) = report.split_once("\"time\":\"")?;
+    let (_, time) = rest.split_once('"')?.0.trim_end_matches('Z').split_once('T')?;
+    let (whole, millis) = time.split_once('.')?;
+    let seconds =
+        whole.split(':').try_fold(0, |sum, part| Some(sum * 60 + part.parse::<u128>().ok()?))?;
+    let then = seconds * 1000 + millis.parse::<u128>().ok()?;
+    Some(((now + DAY_MS - then) % DAY_MS) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_report_is_found() {
+        let now = UNIX_EPOCH + Duration::from_millis(1_795_487_880_150); // 02:38:00.150
+        let report = r#"{"schema":1,"time":"2026-11-24T02:38:00.123Z","tick":1}"#;
+        assert_eq!(ms_since(report, now), Some(27.0));
+        let report = r#"{"schema":1,"time":"2026-11-24T23:59:59.999Z","tick":1}"#;
+        assert_eq!(ms_since(report, UNIX_EPOCH), Some(1.0));
+        assert_eq!(ms_since("{}", now), None);
+        assert_eq!(ms_since(r#"{"time":"yesterday"}"#, now), None);
+    }
 }
