@@ -52,7 +52,11 @@ static __always_inline void enter_process(__u64 session, struct task_struct *tas
  */
 static bool wrote;
 
-/* False where there was no room: then the file at hand will be shown again. */
+/*
+ * With casts descriptors are read by the chunk (tasks.h), and records are kept: there is no
+ * seq_file to write them to. False where there was no room: then the file at hand will be shown
+ * again.
+ */
 static __always_inline bool write_record(struct seq_file *seq, __u32 fd, void *record, __u32 size)
 {
 	if (has_cast ? !keep_if_open(fd, record, size) : bpf_seq_write(seq, record, size))

@@ -46,13 +46,14 @@ pub fn run(args: &EventsArgs) -> Result<Exit> {
     loop {
         let stopped = probe.wait(stop.as_fd(), LATENCY)?;
         let records = probe.take()?;
-        if probe.lost() > lost {
-            let why = match probe.dropped() > dropped {
+        let (lost_before, dropped_before) = (lost, dropped);
+        (lost, dropped) = (probe.lost(), probe.dropped());
+        if lost > lost_before {
+            let why = match dropped > dropped_before {
                 true => "try a larger --ring-size",
                 false => "they happened while our BPF program was interrupted",
             };
-            writeln!(io::stderr(), "sockleak: {} events lost: {why}", probe.lost() - lost)?;
-            (lost, dropped) = (probe.lost(), probe.dropped());
+            writeln!(io::stderr(), "sockleak: {} events lost: {why}", lost - lost_before)?;
             residence.forget();
         }
         let now = now();
