@@ -29,8 +29,8 @@ use crate::sums::Sums;
 /// How many sockets a table takes before it says that it is full.
 pub const CAPACITY: usize = 1 << 20;
 
-/// For how many it has room from the start. What is not used of it takes no memory; to make room
-/// later takes time.
+/// For how many it has room from the start: what fills a hash table of 1 << 17 slots. What is not
+/// used of it takes no memory; to make room later takes time.
 const ROOM: usize = 7 << 14;
 
 /// The table.
