@@ -112,7 +112,7 @@ fn scan(table: &mut Table) {
     for pid in 0..PROCESSES {
         table.absorb(process(pid));
     }
-    table.end_scan(&[]);
+    table.end_scan(&[], true);
 }
 
 /// As events do it.

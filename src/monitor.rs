@@ -84,12 +84,13 @@ impl Monitor {
     /// Where the ring or an iterator cannot be read.
     pub fn refresh(&mut self) -> Result<(), ProbeError> {
         self.drain()?;
-        let reason = if self.table.needs_scan() || self.probe.lost() > self.reconciled {
+        let ktime = ktime();
+        let reason = if self.table.needs_scan(ktime) || self.probe.lost() > self.reconciled {
             Reason::Urgent
-        } else if self.table.is_empty() {
-            Reason::IdleAudit
-        } else {
+        } else if self.table.has_settled(ktime) || self.probe.left_open() {
             Reason::Audit
+        } else {
+            Reason::IdleAudit
         };
         let now = monotonic();
         if self.schedule.is_due(now, reason) {
@@ -186,10 +187,11 @@ impl Monitor {
                 walked = Some(self.probe.scan_ehash(&in_doubt, report)?);
             }
         }
+        let everywhere = walked.is_some();
         if let Some(Walked { closed, cut, .. }) = walked {
             (self.closed, self.cut) = (closed, cut);
         }
-        self.table.end_scan(&self.closed);
+        self.table.end_scan(&self.closed, everywhere);
         if self.probe.lost() == lost {
             self.reconciled = lost;
         }

@@ -12,6 +12,7 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use caps::Capability;
 use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
-use libbpf_rs::{Iter, Link, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{Iter, Link, ProgramMut, RingBuffer, RingBufferBuilder};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -30,6 +31,7 @@ use self::error::{collect_notes, failed, refused, take_notes};
 use self::load::{Links, load};
 pub use self::scan::Walked;
 use crate::bpf::SockleakSkel;
+use crate::bpf::types::bss;
 use crate::event::{self, DecodeError, Record};
 use crate::privilege::{self, NAMESPACES};
 use crate::state::StateSet;
@@ -41,6 +43,9 @@ pub struct Config {
     pub watched: StateSet,
     /// The states whose edges are reported as they happen; with none, there is nothing to attach.
     pub transitions: StateSet,
+    /// Whether of sockets that leave these states only the address is reported; and of none, who
+    /// made it change. That will do for a table.
+    pub brief: bool,
     /// The size of the ring in bytes: a power of two, and a multiple of the page size.
     pub ring_size: u32,
     /// The kernel's BTF, where the kernel does not tell it itself.
@@ -57,7 +62,7 @@ pub struct Probe {
     links: Arc<Links>,
     /// From it the programs learn what the files of sockets have in common.
     _own_socket: UnixDatagram,
-    tracepoint: Option<Link>,
+    tracepoint: Option<[Link; 2]>,
 }
 
 /// What has come through the ring.
@@ -111,8 +116,12 @@ impl Probe {
     /// # Errors
     /// Where the kernel refuses.
     pub fn attach(&mut self) -> Result<(), ProbeError> {
-        let link = self.skeleton.progs.on_set_state.attach();
-        self.tracepoint = Some(link.map_err(refused("attach tp_btf/inet_sock_set_state"))?);
+        let attach = |program: &ProgramMut<'_>| {
+            program.attach().map_err(refused("attach tp_btf/inet_sock_set_state"))
+        };
+        let progs = &self.skeleton.progs;
+        // They are called in this order.
+        self.tracepoint = Some([attach(&progs.on_set_state)?, attach(&progs.on_skipped)?]);
         Ok(())
     }
 
@@ -210,17 +219,11 @@ impl Probe {
 
     /// How many of them the kernel had no room for in the ring.
     pub fn dropped(&self) -> u64 {
-        let in_kernel = self.skeleton.maps.bss_data.as_deref().map_or(0, |bss| {
-            #[expect(unsafe_code, reason = "the kernel writes it at any time")]
-            unsafe {
-                (&raw const bss.lost).read_volatile()
-            }
-        });
-        in_kernel + self.inbox.borrow().undecodable
+        self.global(|bss| &bss.lost) + self.inbox.borrow().undecodable
     }
 
-    /// How many the kernel did not show to our program, because they happened while it was
-    /// interrupted on their CPU. (Since 6.1, 05b24ff9b2cf; before, they are shown.)
+    /// How many the kernel did not show to our programs, because they happened while these were
+    /// interrupted on their CPU.
     fn skipped(&self) -> u64 {
         if self.tracepoint.is_none() {
             return 0;
@@ -230,7 +233,22 @@ impl Probe {
         let program = self.skeleton.progs.on_set_state.as_fd().as_raw_fd();
         #[expect(unsafe_code, reason = "libbpf-rs has it only for programs that it finds itself")]
         let result = unsafe { bpf_prog_get_info_by_fd(program, &raw mut info, &raw mut size) };
-        if result == 0 { info.recursion_misses } else { 0 }
+        let skipped = if result == 0 { info.recursion_misses } else { 0 };
+        // Read in this order: what is made good comes after what it makes good.
+        skipped.saturating_sub(self.global(|bss| &bss.made_good))
+    }
+
+    /// Whether since the last scan a connection has come to its end with its descriptor open, so
+    /// that only a scan can tell whether it is leaked.
+    pub fn left_open(&self) -> bool {
+        self.global(|bss| &bss.left_open)
+    }
+
+    /// A variable that the programs write at any time.
+    fn global<T: Copy + Default>(&self, which: impl FnOnce(&bss) -> &T) -> T {
+        let bss = self.skeleton.maps.bss_data.as_deref();
+        #[expect(unsafe_code, reason = "it must be read from memory, each time")]
+        bss.map_or_else(T::default, |bss| unsafe { ptr::from_ref(which(bss)).read_volatile() })
     }
 
     /// How long a queue may be before its rest is not walked.

@@ -14,7 +14,7 @@ const IDLE_AUDIT: Duration = Duration::from_secs(60);
 pub enum Reason {
     /// Nothing is known to have changed.
     IdleAudit,
-    /// There are rows: what is unread, and who holds what, changes without a transition.
+    /// There are rows, or may be: what is unread, and who holds what, changes without a transition.
     Audit,
     /// There are rows without an owner, or events were lost, or the last scan failed.
     Urgent,

@@ -47,8 +47,6 @@ pub struct Table {
     scan: Option<Scan>,
     /// How many sockets no scan has read yet.
     unseen: usize,
-    /// Whether there may be sockets that only a scan can find.
-    suspects: bool,
     full: bool,
 }
 
@@ -81,7 +79,6 @@ impl Table {
             processes: FxHashMap::default(),
             scan: None,
             unseen: 0,
-            suspects: false,
             full: false,
         }
     }
@@ -124,10 +121,15 @@ impl Table {
         }
     }
 
-    /// Whether there are sockets that no scan has read yet, so that their owner is not known, or
-    /// there may be some that only a scan can find.
-    pub fn needs_scan(&self) -> bool {
-        self.unseen > 0 || self.suspects
+    /// Whether there are sockets that no scan has read yet, so that their owner is not known.
+    pub fn needs_scan(&self, now: u64) -> bool {
+        let waits = |tracked: &Tracked| tracked.seen == 0 && !tracked.is_passing(now);
+        self.unseen > 0 && self.socks.values().any(waits)
+    }
+
+    /// Whether there are sockets of which a scan can say something new.
+    pub fn has_settled(&self, now: u64) -> bool {
+        self.socks.values().any(|tracked| !tracked.is_passing(now))
     }
 
     /// Whether there are sockets that a scan saw, and that have a descriptor or ought to be in a
@@ -150,7 +152,6 @@ impl Table {
             return;
         }
         let stays = self.stays(&transition);
-        self.suspects |= !stays && Self::is_suspect(&transition);
         let Some(known) = self.socks.get_mut(&transition.sock) else {
             if stays {
                 self.enter(&transition);
@@ -188,19 +189,12 @@ impl Table {
         }
     }
 
-    /// Whether only a scan can say if a socket that has made this transition is still held: both
-    /// sides have shut the connection down, and no close() was seen.
-    fn is_suspect(transition: &Transition) -> bool {
-        let flags = transition.flags;
-        transition.new == State::Close && flags.has_file() && flags.peer_closed() && !flags.orphan()
-    }
-
     /// Begins a scan, at this time. Then come its records, then [`Table::end_scan`].
     pub fn begin_scan(&mut self, ktime: u64) {
         // Of a scan that has failed half-way, only the deferred transitions are of use.
         self.finish_scan();
         self.scan = Some(Scan { began: ktime, deferred: Vec::new() });
-        (self.full, self.suspects) = (false, false);
+        self.full = false;
         self.queues.clear();
         self.processes.clear();
     }
@@ -252,10 +246,10 @@ impl Table {
     }
 
     /// Whether there are sockets for which the scan under way has found neither a descriptor nor a
-    /// queue, so far.
+    /// queue, so far; those set aside that are about to leave.
     pub fn has_unseen(&self) -> bool {
         let began = self.scan_began();
-        self.socks.values().any(|tracked| tracked.seen < began)
+        self.socks.values().any(|tracked| tracked.seen < began && !tracked.is_passing(began))
     }
 
     /// The sockets that the scan under way has found with a descriptor, outside of these network
@@ -275,16 +269,20 @@ impl Table {
     }
 
     /// Ends a scan that has run to its end: what it did not see is no more, unless it can be
-    /// where the scan could not look.
-    pub fn end_scan(&mut self, closed: &[u32]) {
+    /// where the scan could not look; that is in these network namespaces and, unless it looked
+    /// `everywhere`, where a socket is for the moment that it takes to accept() or close() it.
+    pub fn end_scan(&mut self, closed: &[u32], everywhere: bool) {
         let began = self.scan_began();
+        let hides = |tracked: &Tracked| {
+            closed.contains(&tracked.conn.netns) || !everywhere && tracked.is_passing(began)
+        };
         self.socks.retain(|_, tracked| {
             let seen = tracked.seen >= began;
             if !seen {
                 tracked.holders.clear();
                 tracked.listener = None;
             }
-            seen || closed.contains(&tracked.conn.netns)
+            seen || hides(tracked)
         });
         self.unseen = self.socks.values().filter(|tracked| tracked.seen == 0).count();
         self.finish_scan();

@@ -187,8 +187,12 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 struct socket;
+typedef struct {
+	int owned;
+} socket_lock_t;
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	int sk_err;
 	struct socket *sk_socket;
 	__u16 sk_protocol;

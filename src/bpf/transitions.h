@@ -18,6 +18,14 @@ struct {
 } ring SEC(".maps");
 
 const volatile __u32 transitions_of = 1 << TCP_CLOSE_WAIT; /* which states' edges are emitted */
+/*
+ * Whether a connection has come to its end with its descriptor open. No close() will ever
+ * be seen of that: only a scan can tell whether it is leaked. User space resets it.
+ */
+bool left_open = false;
+
+/* Of what leaves these states tell its address alone; and of nothing, who made it change. */
+const volatile bool in_brief = false;
 const volatile __u64 wakeup_bytes = 1 << 20; /* wake the reader when so much waits in the ring */
 
 /*
@@ -46,42 +54,46 @@ static __always_inline bool made_by_current(int oldstate, int newstate, __u16 fl
 	return newstate == TCP_LAST_ACK || (newstate == TCP_CLOSE && flags & SOCK_SHUT_BOTH);
 }
 
-/*
- * With the edges of CLOSE_WAIT goes the end of a connection that both sides have shut
- * down, while its descriptor is open: no close() will ever be seen of that.
- */
-static __always_inline bool is_wanted(int oldstate, int newstate, __u16 flags)
+/* Both sides have shut it down, and its descriptor is open. */
+static __always_inline bool is_left_open(struct tcp_sock *sk)
 {
-	if (in_set(transitions_of, oldstate) || in_set(transitions_of, newstate))
-		return true;
-	return newstate == TCP_CLOSE && in_set(transitions_of, TCP_CLOSE_WAIT) &&
-	       (flags & (SOCK_PEER_CLOSED | SOCK_HAS_FILE | SOCK_ORPHAN)) ==
-		       (SOCK_PEER_CLOSED | SOCK_HAS_FILE);
+	/* Most have been closed. */
+	if (!sk->SK.sk_socket)
+		return false;
+	return (read_flags(sk, true) & (SOCK_PEER_CLOSED | SOCK_HAS_FILE | SOCK_ORPHAN)) ==
+	       (SOCK_PEER_CLOSED | SOCK_HAS_FILE);
+}
+
+static __always_inline struct transition_record *begin_transition(struct tcp_sock *sk, int oldstate,
+								   int newstate)
+{
+	struct transition_record *record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+
+	if (!record) {
+		count_lost(1);
+		return NULL;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	record->kind = RECORD_TRANSITION;
+	record->sock = (__u64)sk;
+	record->ktime = bpf_ktime_get_ns();
+	record->oldstate = oldstate;
+	record->newstate = newstate;
+	return record;
 }
 
 static __always_inline void emit_transition(struct tcp_sock *tp, bool known, int oldstate,
 					    int newstate, __u16 flags)
 {
-	struct transition_record *record;
+	struct transition_record *record = begin_transition(tp, oldstate, newstate);
 
-	if (!is_wanted(oldstate, newstate, flags))
+	if (!record)
 		return;
-	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
-	if (!record) {
-		count_lost(1);
-		return;
-	}
-	__builtin_memset(record, 0, sizeof(*record));
-	record->kind = RECORD_TRANSITION;
-	record->sock = (__u64)tp;
-	record->ktime = bpf_ktime_get_ns();
-	record->oldstate = oldstate;
-	record->newstate = newstate;
 	record->sock_flags = flags;
 	record->err = READ(known, tp, SK.sk_err);
 	read_conn(tp, known, &record->conn);
 	record->conn.sport = read_sport(tp, known);
-	if (made_by_current(oldstate, newstate, flags)) {
+	if (!in_brief && made_by_current(oldstate, newstate, flags)) {
 		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 		unsigned int task_flags = BPF_CORE_READ(task, flags);
 
@@ -95,13 +107,9 @@ static __always_inline void emit_transition(struct tcp_sock *tp, bool known, int
 	bpf_ringbuf_submit(record, wakeup());
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(on_set_state, struct tcp_sock *sk, int oldstate, int newstate)
+/* Apart from follow(), where most transitions end: this needs many registers. */
+static __noinline int tell(struct tcp_sock *sk, int oldstate, int newstate)
 {
-	/* Most transitions end here. (What has no struct socket has no descriptor.) */
-	if (!in_set(transitions_of, oldstate) && !in_set(transitions_of, newstate) &&
-	    (newstate != TCP_CLOSE || !sk->SK.sk_socket))
-		return 0;
 	if (sk->SK.sk_protocol == IPPROTO_MPTCP) {
 		emit_transition(sk, false, oldstate, newstate, read_flags(sk, true) | SOCK_MPTCP);
 	} else if (sk->SK.sk_protocol != IPPROTO_TCP) {
@@ -113,6 +121,91 @@ int BPF_PROG(on_set_state, struct tcp_sock *sk, int oldstate, int newstate)
 			emit_transition(tp, true, oldstate, newstate, read_tcp_flags(tp, true));
 	} else {
 		emit_transition(sk, false, oldstate, newstate, read_tcp_flags(sk, false));
+	}
+	return 0;
+}
+
+static __noinline int tell_in_brief(struct tcp_sock *sk, int oldstate, int newstate)
+{
+	struct transition_record *record = begin_transition(sk, oldstate, newstate);
+
+	if (record)
+		bpf_ringbuf_submit(record, wakeup());
+	return 0;
+}
+
+static __always_inline void follow(struct tcp_sock *sk, int oldstate, int newstate)
+{
+	if (newstate == TCP_CLOSE && in_set(transitions_of, TCP_CLOSE_WAIT) && !left_open &&
+	    is_left_open(sk))
+		left_open = true;
+	/* Most transitions end here. */
+	if (!in_set(transitions_of, oldstate) && !in_set(transitions_of, newstate))
+		return;
+	if (in_brief && newstate != TCP_CLOSE && !in_set(transitions_of, newstate))
+		tell_in_brief(sk, oldstate, newstate);
+	else
+		tell(sk, oldstate, newstate);
+}
+
+/*
+ * While a program is interrupted, the kernel skips it for all else that happens on that CPU
+ * (since 6.1, 05b24ff9b2cf). So there are two: on_set_state notes what it is given, and
+ * on_skipped, which is called right after it, does the work for what is not noted. What
+ * interrupts one of them finds the other at rest.
+ */
+struct given {
+	__u64 last; /* to on_set_state, on this CPU */
+	bool running;
+} __attribute__((aligned(64)));
+
+/* Of more CPUs than this, two share one. */
+#define MAX_CPUS 1024
+struct given given[MAX_CPUS] = {};
+
+static __always_inline struct given *given_here(void)
+{
+	return &given[bpf_get_smp_processor_id() & (MAX_CPUS - 1)];
+}
+
+/* Transitions that on_set_state was not given, and on_skipped was. */
+__u64 made_good = 0;
+
+/* Of a transition in flight. Its socket makes no other meanwhile. */
+static __always_inline __u64 note_of(struct tcp_sock *sk, int newstate)
+{
+	return (__u64)sk + (newstate & 15);
+}
+
+static __always_inline bool was_skipped(struct given *here, struct tcp_sock *sk, int newstate)
+{
+	if (here->last == note_of(sk, newstate))
+		return false;
+	/* Between the two programs, a task's transition can be interrupted by others; not a softirq's. */
+	if (!sk->SK.sk_lock.owned)
+		return true;
+	/* It is skipped only where another task is preempted in on_set_state (since 7.0). */
+	return here->running;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_set_state, struct tcp_sock *sk, int oldstate, int newstate)
+{
+	struct given *here = given_here();
+
+	here->last = note_of(sk, newstate);
+	here->running = true;
+	follow(sk, oldstate, newstate);
+	here->running = false;
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_skipped, struct tcp_sock *sk, int oldstate, int newstate)
+{
+	if (was_skipped(given_here(), sk, newstate)) {
+		__sync_fetch_and_add(&made_good, 1);
+		follow(sk, oldstate, newstate);
 	}
 	return 0;
 }

@@ -28,6 +28,7 @@ pub fn run(args: &EventsArgs) -> Result<Exit> {
     let mut probe = Probe::open(&Config {
         watched: StateSet::CLOSE_WAIT,
         transitions: args.transitions(),
+        brief: false,
         ring_size: args.kernel.ring_size,
         btf: args.kernel.btf.file.clone(),
     })?;

@@ -21,6 +21,7 @@ fn config(args: &ReportArgs, follow: bool) -> Config {
     Config {
         watched,
         transitions: if follow { watched } else { StateSet::NONE },
+        brief: true,
         ring_size: args.kernel.ring_size,
         btf: args.kernel.btf.file.clone(),
     }

@@ -74,6 +74,7 @@ impl SelfTest {
         let mut monitor = Monitor::open(&Config {
             watched: StateSet::CLOSE_WAIT,
             transitions: StateSet::CLOSE_WAIT,
+            brief: true,
             ring_size: RING_SIZE,
             btf,
         })?;

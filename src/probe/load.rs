@@ -91,6 +91,7 @@ fn configure(
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.watched_states = config.watched.bits();
         rodata.transitions_of = config.transitions.bits();
+        rodata.in_brief = config.brief;
         rodata.own_socket = own_socket.as_raw_fd().cast_unsigned();
         rodata.has_cast = has_cast;
         rodata.wakeup_bytes = u64::from(config.ring_size / 4);
@@ -104,6 +105,7 @@ fn configure(
     let is_apart = kernel.member_is_pointer("netns_ipv4", "tcp_death_row");
     let progs = &mut open.progs;
     progs.on_set_state.set_autoload(!config.transitions.is_empty());
+    progs.on_skipped.set_autoload(!config.transitions.is_empty());
     progs.scan_tasks.set_autoload(has_cast);
     progs.scan_found.set_autoload(has_cast);
     progs.scan_files.set_autoload(!has_cast && has_sock_from_file);

@@ -82,7 +82,7 @@ fn holder(pid: Pid, fd: u32) -> Holder {
 fn scan(table: &mut Table, ms: u64, records: impl IntoIterator<Item = Record>) {
     table.begin_scan(ms * MS);
     records.into_iter().for_each(|record| table.absorb(record));
-    table.end_scan(&[]);
+    table.end_scan(&[], true);
 }
 
 fn only(table: &Table) -> &Tracked {
@@ -94,10 +94,10 @@ fn only(table: &Table) -> &Tracked {
 fn a_transition_says_since_when_and_a_scan_says_who() {
     let mut table = table();
     table.apply(enters(1, 500));
-    assert!(table.needs_scan());
+    assert!(table.needs_scan(600 * MS));
     assert_eq!(only(&table).verdict(), None, "nobody has looked what is unread");
     scan(&mut table, 600, [Record::Held(holder(7, 3), seen(1, 600, 100))]);
-    assert!(!table.needs_scan());
+    assert!(!table.needs_scan(700 * MS));
     let tracked = only(&table);
     assert_eq!(tracked.since, Since::exactly(500 * MS));
     assert_eq!(table.holders(tracked), [holder(7, 3)]);
@@ -128,9 +128,9 @@ fn a_scan_does_not_delete_what_entered_while_it_ran() {
     let mut table = table();
     table.begin_scan(600 * MS);
     table.apply(enters(1, 601));
-    table.end_scan(&[]);
+    table.end_scan(&[], true);
     assert_eq!(only(&table).since, Since::exactly(601 * MS));
-    assert!(table.needs_scan());
+    assert!(table.needs_scan(u64::MAX));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_socket_that_left_after_it_was_seen_is_gone() {
     table.begin_scan(600 * MS);
     table.absorb(Record::Held(holder(7, 3), seen(1, 601, 10)));
     table.apply(leaves(1, 650));
-    table.end_scan(&[]);
+    table.end_scan(&[], true);
     assert!(table.is_empty());
 }
 
@@ -149,7 +149,7 @@ fn an_old_departure_does_not_delete_a_new_socket_at_the_same_address() {
     table.begin_scan(600 * MS);
     table.absorb(Record::Held(holder(7, 3), seen(1, 660, 10)));
     table.apply(leaves(1, 601));
-    table.end_scan(&[]);
+    table.end_scan(&[], true);
     assert_eq!(table.holders(only(&table)), [holder(7, 3)]);
 }
 
@@ -266,15 +266,14 @@ fn a_reset_in_the_queue_keeps_its_row_and_listener() {
 }
 
 #[test]
-fn a_connection_shut_down_by_both_sides_is_looked_for() {
+fn what_is_about_to_leave_is_no_reason_to_scan() {
     let mut table = table();
-    table.apply(transition(1, 600, State::LastAck, State::Close, HELD | SHUT_BOTH));
-    assert!(table.is_empty() && table.needs_scan());
-    let mut sock = seen(1, 700, 100);
-    sock.state = State::Close;
-    scan(&mut table, 700, [Record::Held(holder(7, 3), sock)]);
-    assert!(!table.needs_scan());
-    assert_eq!(only(&table).verdict(), None);
+    assert!(!table.has_settled(500 * MS));
+    table.apply(enters(1, 500));
+    assert!(!table.needs_scan(599 * MS) && !table.has_settled(599 * MS));
+    assert!(table.needs_scan(600 * MS) && table.has_settled(600 * MS));
+    table.apply(enters(2, 650));
+    assert!(table.needs_scan(650 * MS), "the other is still there");
 }
 
 #[test]
@@ -288,15 +287,29 @@ fn a_descriptor_in_flight_leaves_a_row_without_owner() {
 }
 
 #[test]
+fn what_is_about_to_leave_is_not_looked_for() {
+    let mut table = table();
+    table.apply(enters(1, 500));
+    table.begin_scan(550 * MS);
+    assert!(!table.has_unseen());
+    table.end_scan(&[], false);
+    assert_eq!(table.len(), 1);
+    table.begin_scan(600 * MS);
+    assert!(table.has_unseen());
+    table.end_scan(&[], true);
+    assert!(table.is_empty());
+}
+
+#[test]
 fn where_a_scan_did_not_look_nothing_is_deleted() {
     let mut table = table();
     table.apply(enters(1, 500));
     table.begin_scan(600 * MS);
     assert!(table.has_unseen());
-    table.end_scan(&[1]);
+    table.end_scan(&[1], true);
     assert_eq!(table.len(), 1);
     table.begin_scan(700 * MS);
-    table.end_scan(&[2]);
+    table.end_scan(&[2], true);
     assert!(table.is_empty());
 }
 
@@ -325,7 +338,7 @@ fn a_scan_that_failed_half_way_deletes_nothing() {
     table.begin_scan(600 * MS);
     table.apply(enters(2, 650));
     table.begin_scan(700 * MS);
-    table.end_scan(&[1]);
+    table.end_scan(&[1], true);
     assert_eq!(table.len(), 2);
 }
 
@@ -429,14 +442,14 @@ proptest! {
             match step {
                 Step::Begin(ktime) => table.begin_scan(ktime),
                 Step::Record(record) => table.absorb(record),
-                Step::End(closed) => table.end_scan(&closed),
+                Step::End(closed) => table.end_scan(&closed, true),
             }
         }
         scan(&mut table, 3_000, last.clone());
         scan(&mut fresh, 3_000, last);
 
         prop_assert_eq!(table.len(), fresh.len());
-        prop_assert!(!table.needs_scan());
+        prop_assert!(!table.needs_scan(u64::MAX));
         for (sock, expected) in fresh.socks() {
             let tracked = &table.socks[&sock];
             prop_assert_eq!(tracked.conn, expected.conn);

@@ -10,6 +10,10 @@ use crate::event::{Holder, Sock, SockFlags, Transition};
 use crate::state::State;
 use crate::verdict::Verdict;
 
+/// What is in its state for less than this is not looked at yet: most programs close within it,
+/// and to look costs the same for one socket as for all.
+const PASSING_NS: u64 = 100_000_000;
+
 /// A socket in a watched state.
 #[derive(Clone, Debug)]
 pub struct Tracked {
@@ -104,6 +108,11 @@ impl Tracked {
             mine.local.port = conn.local.port;
         }
         mine == conn
+    }
+
+    /// Whether it has come so lately that it may be about to leave.
+    pub(super) fn is_passing(&self, now: u64) -> bool {
+        now < self.since.latest.saturating_add(PASSING_NS)
     }
 
     /// What went wrong with it.

@@ -78,11 +78,21 @@ pub(crate) fn program_ids(pid: i32) -> BTreeSet<u32> {
     ids
 }
 
-/// How often programs have run, and for how long.
+/// How often a tool's programs have run, and for how long.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RunStats {
     runs: u64,
     nanoseconds: u64,
+    /// What each of them is run for: as often as the one that has run most.
+    transitions: u64,
+}
+
+/// What a transition takes, on average.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfTransition {
+    pub(crate) nanoseconds: f64,
+    /// Programs that run for it.
+    pub(crate) runs: f64,
 }
 
 impl RunStats {
@@ -93,15 +103,21 @@ impl RunStats {
             |sum, info| Self {
                 runs: sum.runs + info.run_cnt,
                 nanoseconds: sum.nanoseconds + info.run_time_ns,
+                transitions: sum.transitions.max(info.run_cnt),
             },
         )
     }
 
-    /// The mean of one run since `earlier`.
-    pub(crate) fn mean_since(self, earlier: Self) -> Option<f64> {
+    /// What a transition has taken since `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Option<OfTransition> {
+        let transitions = self.transitions.checked_sub(earlier.transitions)?;
         // They are fewer where a program has gone meanwhile.
-        let runs = self.runs.checked_sub(earlier.runs).filter(|&runs| runs > 0)?;
-        Some(self.nanoseconds.checked_sub(earlier.nanoseconds)? as f64 / runs as f64)
+        let of_each =
+            |now: u64, then: u64| Some(now.checked_sub(then)? as f64 / transitions as f64);
+        (transitions > 0).then_some(OfTransition {
+            nanoseconds: of_each(self.nanoseconds, earlier.nanoseconds)?,
+            runs: of_each(self.runs, earlier.runs)?,
+        })
     }
 }
 

@@ -25,6 +25,11 @@ pub(crate) use standing::standing;
 
 pub(crate) const WATCH: &str = "sockleak watch --json";
 pub(crate) const TCPSTATES: &str = "tcpstates";
+/// How long the churn is looked at, at a time. It changes its pace by itself: what is compared
+/// has to be close together, and many times.
+const WINDOW: Duration = Duration::from_millis(500);
+/// How long the kernel keeps statistics, at a time.
+const STATISTICS: Duration = Duration::from_secs(2);
 /// Nothing is run in its turn: what it "loses" is the error of the method.
 const NO_TOOL: &str = "no tool";
 /// Runs only for the kernel's statistics.
@@ -44,6 +49,8 @@ interval:s:1 { print(@close_wait); }
 /// A tool that follows transitions.
 struct Follower {
     name: &'static str,
+    /// Its turn comes in every so many rounds.
+    every: usize,
     /// Empty: none.
     command: Vec<String>,
     /// It may die: bpftrace does when a map changes while it prints it.
@@ -59,50 +66,50 @@ struct Readings {
     added: Vec<f64>,
     cpu: Vec<f64>,
     nanoseconds: Vec<f64>,
+    runs: f64,
     events_lost: Option<u64>,
 }
 
 fn followers(options: &Options) -> Result<Vec<Follower>> {
     let sockleak = options.sockleak.to_string_lossy();
     let this = env::current_exe()?;
-    let follower = |name, command: &[&str]| Follower {
+    let follower = |name, every, command: &[&str]| Follower {
         name,
+        every,
         command: command.iter().map(ToString::to_string).collect(),
         is_peer: matches!(command.first(), Some(&(TCPSTATES | "bpftrace"))),
     };
     Ok(vec![
-        follower(NO_TOOL, &[]),
-        follower(WATCH, &[&sockleak, "watch", "--json"]),
-        follower("sockleak events (every state)", &[&sockleak, "events"]),
-        follower(TCPSTATES, &[TCPSTATES]),
-        follower("the blog post's script (bpftrace)", &["bpftrace", "-e", SCRIPT]),
-        follower(NOTHING, &[&this.to_string_lossy(), "nothing"]),
+        follower(NO_TOOL, 1, &[]),
+        follower(WATCH, 1, &[&sockleak, "watch", "--json"]),
+        follower("sockleak events (every state)", 3, &[&sockleak, "events"]),
+        follower(TCPSTATES, 3, &[TCPSTATES]),
+        follower("the blog post's script (bpftrace)", 3, &["bpftrace", "-e", SCRIPT]),
+        follower(NOTHING, 3, &[&this.to_string_lossy(), "nothing"]),
     ])
 }
 
 /// What each tool costs the connections that come and go at full speed.
 pub(crate) fn churn(options: &Options) -> Result<Vec<ChurnRow>> {
     eprintln!("churn");
-    let (rounds, window, statistics) = match options.quick {
-        true => (3, Duration::from_secs(1), 1),
-        false => (9, Duration::from_secs(2), 3),
-    };
+    let (rounds, statistics) = if options.quick { (9, 1) } else { (60, 3) };
     let followers = followers(options)?;
     let mut readings: Vec<Readings> = followers.iter().map(|_| Readings::default()).collect();
     let mut churn = Churn::start()?;
     let quiet = |churn: &mut Churn| -> Result<Window> {
         // What the last tool has left behind settles.
         thread::sleep(Duration::from_millis(300));
-        churn.pass(window)
+        churn.pass(WINDOW)
     };
 
     let mut before = quiet(&mut churn)?;
-    for _ in 0..rounds {
+    for round in 0..rounds {
         for (follower, readings) in followers.iter().zip(&mut readings) {
-            if readings.refused.is_some() || follower.name == NOTHING {
+            let its_turn = round % follower.every == 0 && follower.name != NOTHING;
+            if readings.refused.is_some() || !its_turn {
                 continue;
             }
-            let during = beside(follower, &mut churn, window, readings)?;
+            let during = beside(follower, &mut churn, readings)?;
             let after = quiet(&mut churn)?;
             if let Some((during, tool_cpu)) = during {
                 readings.compare(&before, &during, &after, tool_cpu);
@@ -113,7 +120,7 @@ pub(crate) fn churn(options: &Options) -> Result<Vec<ChurnRow>> {
     for _ in 0..statistics {
         for (follower, readings) in followers.iter().zip(&mut readings) {
             if readings.refused.is_none() && !follower.command.is_empty() {
-                kernel_statistics(follower, window, readings)?;
+                kernel_statistics(follower, readings)?;
             }
         }
     }
@@ -124,18 +131,17 @@ pub(crate) fn churn(options: &Options) -> Result<Vec<ChurnRow>> {
 fn beside(
     follower: &Follower,
     churn: &mut Churn,
-    window: Duration,
     readings: &mut Readings,
 ) -> Result<Option<(Window, f64)>> {
     if follower.command.is_empty() {
-        return Ok(Some((churn.pass(window)?, 0.0)));
+        return Ok(Some((churn.pass(WINDOW)?, 0.0)));
     }
     let Some(tool) = started(follower, Path::new("/dev/null"), readings)? else {
         return Ok(None);
     };
     let (during, cpu) = churn.window(|| {
         let before = tool.cpu_seconds();
-        thread::sleep(window);
+        thread::sleep(WINDOW);
         Ok(before.and_then(|before| Ok(tool.cpu_seconds()? - before)))
     })?;
     let complaint = complaint(tool.err());
@@ -151,7 +157,7 @@ fn beside(
 }
 
 /// How long the tool's programs run for each transition, and what the tool says it has lost.
-fn kernel_statistics(follower: &Follower, window: Duration, readings: &mut Readings) -> Result<()> {
+fn kernel_statistics(follower: &Follower, readings: &mut Readings) -> Result<()> {
     let _statistics = Statistics::enable()?;
     let out: PathBuf = env::temp_dir().join(format!("compare.{}.out", std::process::id()));
     let Some(tool) = started(follower, &out, readings)? else {
@@ -159,8 +165,11 @@ fn kernel_statistics(follower: &Follower, window: Duration, readings: &mut Readi
     };
     let ids: BTreeSet<u32> = program_ids(tool.pid());
     let before = RunStats::of(&ids);
-    thread::sleep(window);
-    readings.nanoseconds.extend(RunStats::of(&ids).mean_since(before));
+    thread::sleep(STATISTICS);
+    if let Some(of_transition) = RunStats::of(&ids).since(before) {
+        readings.nanoseconds.push(of_transition.nanoseconds);
+        readings.runs = of_transition.runs;
+    }
     let err = tool.err().to_owned();
     tool.stop()?;
     let lost = parse::lost(&String::from_utf8_lossy(&fs::read(&out)?), &fs::read_to_string(err)?);
@@ -195,6 +204,7 @@ impl Readings {
 }
 
 fn rows(followers: &[Follower], readings: Vec<Readings>) -> Vec<ChurnRow> {
+    let runs: Vec<f64> = readings.iter().map(|readings| readings.runs).collect();
     let mut rows: Vec<ChurnRow> = followers
         .iter()
         .zip(readings)
@@ -208,7 +218,7 @@ fn rows(followers: &[Follower], readings: Vec<Readings>) -> Vec<ChurnRow> {
             connections_per_second: Summary::of(readings.rate),
             throughput_lost_percent: Summary::of(readings.lost),
             cpu_added_percent: Summary::of(readings.added),
-            tool_cpu_percent: Summary::of(readings.cpu),
+            tool_cpu_percent: mean(&readings.cpu),
             ns_per_transition: Summary::of(readings.nanoseconds),
             net_ns_per_transition: None,
             events_lost: readings.events_lost,
@@ -217,8 +227,13 @@ fn rows(followers: &[Follower], readings: Vec<Readings>) -> Vec<ChurnRow> {
     let nanoseconds = |row: &ChurnRow| row.ns_per_transition.as_ref().map(|ns| ns.median);
     let empty = rows.iter().find(|row| row.tool == NOTHING);
     let empty = empty.and_then(nanoseconds);
-    for row in &mut rows {
-        row.net_ns_per_transition = nanoseconds(row).zip(empty).map(|(ns, empty)| ns - empty);
+    for (row, runs) in rows.iter_mut().zip(runs) {
+        row.net_ns_per_transition =
+            nanoseconds(row).zip(empty).map(|(ns, empty)| ns - runs * empty);
     }
     rows
+}
+
+fn mean(readings: &[f64]) -> Option<f64> {
+    (!readings.is_empty()).then(|| readings.iter().sum::<f64>() / readings.len() as f64)
 }

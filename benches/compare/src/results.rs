@@ -49,10 +49,11 @@ pub(crate) struct ChurnRow {
     pub(crate) throughput_lost_percent: Option<Summary>,
     /// CPU time of everything, the tool included, for each connection: how much more it was.
     pub(crate) cpu_added_percent: Option<Summary>,
-    /// The tool's own, of one core.
-    pub(crate) tool_cpu_percent: Option<Summary>,
+    /// The tool's own, of one core, on average.
+    pub(crate) tool_cpu_percent: Option<f64>,
+    /// Of all the tool's programs together.
     pub(crate) ns_per_transition: Option<Summary>,
-    /// Less what a program that does nothing takes.
+    /// Less what as many programs that do nothing take.
     pub(crate) net_ns_per_transition: Option<f64>,
     pub(crate) events_lost: Option<u64>,
 }

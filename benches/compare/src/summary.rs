@@ -13,6 +13,14 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// The median's standard error, as far as so many readings tell: from their median distance to
+    /// it, as of a normal distribution.
+    pub(crate) fn error(&self) -> f64 {
+        let distances = self.readings.iter().map(|reading| (reading - self.median).abs()).collect();
+        let spread = Self::of(distances).map_or(0.0, |distances| distances.median);
+        1.253 * 1.483 * spread / (self.readings.len() as f64).sqrt()
+    }
+
     /// `None` where there are no readings.
     pub(crate) fn of(readings: Vec<f64>) -> Option<Self> {
         let mut sorted = readings.clone();
@@ -38,5 +46,13 @@ mod tests {
         assert_eq!(median(&[3.0]), Some(3.0));
         assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 9.0]), Some(3.0));
+    }
+
+    #[test]
+    fn the_error_is_of_the_spread_and_not_of_what_strays() {
+        let error = |readings: &[f64]| Summary::of(readings.to_vec()).map(|s| s.error());
+        assert_eq!(error(&[3.0]), Some(0.0));
+        assert_eq!(error(&[1.0, 2.0, 3.0, 4.0]), Some(1.253 * 1.483 / 2.0));
+        assert_eq!(error(&[1.0, 2.0, 3.0, 400.0]), error(&[1.0, 2.0, 3.0, 4.0]));
     }
 }

@@ -78,9 +78,9 @@ fn churn(rows: &[ChurnRow]) -> Table {
         vec![
             code(&row.tool, row.refused.as_ref()),
             median(row.connections_per_second.as_ref(), 0),
-            median(row.throughput_lost_percent.as_ref(), 1),
-            median(row.cpu_added_percent.as_ref(), 1),
-            median(row.tool_cpu_percent.as_ref(), 1),
+            with_error(row.throughput_lost_percent.as_ref()),
+            with_error(row.cpu_added_percent.as_ref()),
+            number(row.tool_cpu_percent, 1),
             median(row.ns_per_transition.as_ref(), 0),
             number(row.net_ns_per_transition, 0),
             number(row.events_lost.map(|lost| lost as f64), 0),
@@ -95,7 +95,7 @@ fn churn(rows: &[ChurnRow]) -> Table {
             "CPU a connection, added %",
             "tool's CPU, % of a core",
             "ns a transition",
-            "less an empty program's",
+            "less as many empty programs",
             "events lost",
         ],
         rows: rows.iter().map(row).collect(),
@@ -226,6 +226,11 @@ fn judged(verdict: Option<&Verdict>) -> [String; 2] {
 
 fn median(summary: Option<&Summary>, digits: usize) -> String {
     number(summary.map(|summary| summary.median), digits)
+}
+
+fn with_error(summary: Option<&Summary>) -> String {
+    let text = summary.map(|summary| format!("{:.1} ± {:.1}", summary.median, summary.error()));
+    text.unwrap_or_else(|| number(None, 1))
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {
