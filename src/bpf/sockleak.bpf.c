@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * on_set_state (a tracepoint) says when a socket changes its state. The rest are
- * iterators, of which a scan runs one after the other, and the last perhaps at the same
- * time as the first:
+ * on_set_state (a tracepoint) says when a socket changes its state, and on_skipped stands
+ * in for it. The rest are iterators, of which a scan runs one after the other, and the last
+ * perhaps at the same time as the first:
  *
  *   scan_files*    which process holds which socket, and which listener;
  *   walk_queues*   what waits in the accept queues of these listeners;
@@ -13,7 +13,7 @@
  * The first gives timing, the others give truth: the task that happens to run
  * when a FIN arrives has nothing to do with the socket.
  */
-#include "transitions.h" /* on_set_state */
+#include "transitions.h" /* on_set_state, on_skipped */
 #include "found.h"	 /* scan_found */
 #include "files.h"	 /* scan_files* */
 #include "tasks.h"	 /* scan_tasks */

@@ -52,7 +52,7 @@ pub fn run(args: &EventsArgs) -> Result<Exit> {
         if lost > lost_before {
             let why = match dropped > dropped_before {
                 true => "try a larger --ring-size",
-                false => "they happened while our BPF program was interrupted",
+                false => "they happened while our BPF programs were interrupted",
             };
             writeln!(io::stderr(), "sockleak: {} events lost: {why}", lost - lost_before)?;
             residence.forget();
