@@ -24,8 +24,8 @@ fuzz_target!(|bytes: &[u8]| {
         let ktime = u64::from(step) << 24;
         match step % 8 {
             0 => table.begin_scan(ktime),
-            1 => table.end_scan(&[]),
-            2 => table.end_scan(&[u32::from(step)]),
+            1 => table.end_scan(&[], true),
+            2 => table.end_scan(&[u32::from(step)], false),
             3 => show(&table, ktime, &mut trend),
             _ => {
                 let Ok((record, len)) = decode(rest) else { continue };
