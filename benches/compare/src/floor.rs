@@ -35,13 +35,22 @@ pub(crate) fn count() -> Result<()> {
     say(&bss.context("no .bss")?.counted)
 }
 
+/// How much of nothing.
+#[derive(clap::Args)]
+pub(crate) struct NothingArgs {
+    /// How often it is attached
+    #[arg(long, default_value_t = 1)]
+    links: usize,
+}
+
 /// Attaches a program that does nothing, says so, and waits for a signal.
-pub(crate) fn nothing() -> Result<()> {
+pub(crate) fn nothing(args: &NothingArgs) -> Result<()> {
     let mut object = MaybeUninit::uninit();
     let mut open = skeleton::FloorSkelBuilder::default().open(&mut object)?;
     open.progs.count_files.set_autoload(false);
     let loaded = open.load()?;
-    let _link = loaded.progs.do_nothing.attach()?;
+    let attach = |_| loaded.progs.do_nothing.attach();
+    let _links = (0..args.links).map(attach).collect::<libbpf_rs::Result<Vec<_>>>()?;
     // As a tool under measurement it has no stdin to wait for.
     set_pdeathsig(Signal::SIGKILL)?;
     say(&())?;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::list::{COUNTING, SOCKLEAK, SS, SS_OWNERS};
 use crate::live::{TCPSTATES, WATCH};
-use crate::results::{ChurnRow, ListRow, LoadRow, Results};
+use crate::results::{ChurnRow, ListRow, LoadRow, Results, StandingRow};
 use crate::start;
 
 /// One figure.
@@ -20,7 +20,7 @@ pub(crate) struct Goal {
 pub(crate) fn compare(results: &Results) -> Vec<Goal> {
     let mut goals = Vec::new();
     list(&results.list, &mut goals);
-    churn(&results.churn, &mut goals);
+    churn(&results.churn, &results.standing, &mut goals);
     for row in &results.table {
         if row.unit == "bytes" {
             goals.push(at_most("table, memory of a socket", row.per_socket, 200.0, "bytes"));
@@ -105,14 +105,15 @@ fn growth(rows: &[ListRow]) -> Option<f64> {
     Some((many - some) / 90.0 / ((some - few) / 9.0))
 }
 
-fn churn(rows: &[ChurnRow], goals: &mut Vec<Goal>) {
+fn churn(rows: &[ChurnRow], standing: &[StandingRow], goals: &mut Vec<Goal>) {
     let find = |tool: &str| rows.iter().find(|row| row.tool == tool);
     let Some(sockleak) = find(WATCH) else { return };
     if let Some(lost) = &sockleak.throughput_lost_percent {
         goals.push(at_most("churn, throughput lost", lost.median, 4.0, "%"));
     }
     if let Some(lost) = sockleak.events_lost {
-        goals.push(at_most("churn, events lost", lost as f64, 0.0, "events"));
+        let beside_leaks: u64 = standing.iter().filter_map(|row| row.events_lost).sum();
+        goals.push(at_most("churn, events lost", (lost + beside_leaks) as f64, 0.0, "events"));
     }
     let net = |row: &ChurnRow| row.net_ns_per_transition;
     if let Some((ours, theirs)) = net(sockleak).zip(find(TCPSTATES).and_then(net)) {

@@ -32,8 +32,9 @@ const WINDOW: Duration = Duration::from_millis(500);
 const STATISTICS: Duration = Duration::from_secs(2);
 /// Nothing is run in its turn: what it "loses" is the error of the method.
 const NO_TOOL: &str = "no tool";
-/// Runs only for the kernel's statistics.
+/// The least that any tool with one program costs, and any with two, as sockleak has.
 const NOTHING: &str = "an empty program";
+const NOTHING_TWICE: &str = "two empty programs";
 
 /// The blog post's idea on the tracepoint, which, unlike the function that the post probes, has
 /// a stable interface: socket and thread ID of what enters CLOSE_WAIT, until it leaves.
@@ -73,6 +74,7 @@ struct Readings {
 fn followers(options: &Options) -> Result<Vec<Follower>> {
     let sockleak = options.sockleak.to_string_lossy();
     let this = env::current_exe()?;
+    let this = this.to_string_lossy();
     let follower = |name, every, command: &[&str]| Follower {
         name,
         every,
@@ -85,7 +87,8 @@ fn followers(options: &Options) -> Result<Vec<Follower>> {
         follower("sockleak events (every state)", 3, &[&sockleak, "events"]),
         follower(TCPSTATES, 3, &[TCPSTATES]),
         follower("the blog post's script (bpftrace)", 3, &["bpftrace", "-e", SCRIPT]),
-        follower(NOTHING, 3, &[&this.to_string_lossy(), "nothing"]),
+        follower(NOTHING, 2, &[&this, "nothing"]),
+        follower(NOTHING_TWICE, 2, &[&this, "nothing", "--links", "2"]),
     ])
 }
 
@@ -105,8 +108,7 @@ pub(crate) fn churn(options: &Options) -> Result<Vec<ChurnRow>> {
     let mut before = quiet(&mut churn)?;
     for round in 0..rounds {
         for (follower, readings) in followers.iter().zip(&mut readings) {
-            let its_turn = round % follower.every == 0 && follower.name != NOTHING;
-            if readings.refused.is_some() || !its_turn {
+            if readings.refused.is_some() || round % follower.every != 0 {
                 continue;
             }
             let during = beside(follower, &mut churn, readings)?;
@@ -119,7 +121,9 @@ pub(crate) fn churn(options: &Options) -> Result<Vec<ChurnRow>> {
     }
     for _ in 0..statistics {
         for (follower, readings) in followers.iter().zip(&mut readings) {
-            if readings.refused.is_none() && !follower.command.is_empty() {
+            // One program attached twice cannot be told from one that runs for twice as many.
+            let has_some = !follower.command.is_empty() && follower.name != NOTHING_TWICE;
+            if readings.refused.is_none() && has_some {
                 kernel_statistics(follower, readings)?;
             }
         }

@@ -95,7 +95,7 @@ enum Role {
     Count,
     /// Attaches a program that does nothing to the tracepoint
     #[command(hide = true)]
-    Nothing,
+    Nothing(floor::NothingArgs),
 }
 
 fn main() -> Result<()> {
@@ -106,7 +106,7 @@ fn main() -> Result<()> {
         Some(Role::Churn(args)) => churn::churn(&args),
         Some(Role::Measure(args)) => tool::measure(&args),
         Some(Role::Count) => floor::count(),
-        Some(Role::Nothing) => floor::nothing(),
+        Some(Role::Nothing(args)) => floor::nothing(&args),
         None => compare(&cli.options),
     }
 }

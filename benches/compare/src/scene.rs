@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::geteuid;
@@ -41,6 +42,7 @@ impl Scene {
             bail!("the benchmark loads BPF programs and makes a network namespace: run it as root");
         }
         unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+        mount_tracefs().context("cannot mount tracefs, which other tools need")?;
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
         if !up.context("cannot run ip (iproute2)")?.success() {
             bail!("cannot bring up loopback");
@@ -106,4 +108,16 @@ fn wait_for_silence() -> Result<()> {
         thread::sleep(Duration::from_millis(100));
     }
     bail!("peers that have left are still there after a minute")
+}
+
+/// Where the host has not mounted it, mounts it for this process and its children alone.
+fn mount_tracefs() -> Result<()> {
+    const TRACEFS: &str = "/sys/kernel/tracing";
+    if fs::exists(format!("{TRACEFS}/events"))? {
+        return Ok(());
+    }
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+    mount(none, "/", none, private, none)?;
+    Ok(mount(Some("tracefs"), TRACEFS, Some("tracefs"), MsFlags::empty(), none)?)
 }
