@@ -4,6 +4,7 @@
 mod btf;
 mod ehash;
 mod error;
+mod extract;
 mod load;
 mod scan;
 

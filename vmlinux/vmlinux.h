@@ -47,8 +47,7 @@ enum bpf_func_id {
 
 /*
  * What iterators are handed, and lists. They are laid out the same on every kernel and stand here as they
- * do there, up to the last field that is used: nothing is looked up in the kernel's BTF, which takes
- * libbpf a millisecond for each type.
+ * do there, up to the last field that is used: nothing is looked up in the kernel's BTF.
  */
 struct bpf_map;
 struct file;

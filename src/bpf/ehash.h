@@ -74,7 +74,7 @@ static __always_inline __u8 mini_state(struct tcp_sock *tp, __u8 state)
 
 /* A field of a socket in the table. */
 #define HASHED(tp, field) \
-	(has_cast ? CAST(struct tcp_sock, tp)->field : BPF_CORE_READ(tp, field))
+	(has_cast ? CAST(tcp_sock, tp)->field : BPF_CORE_READ(tp, field))
 
 /* A socket in the table. Returns whether there was room for it. */
 static __always_inline bool visit_hashed(struct tcp_sock *tp)

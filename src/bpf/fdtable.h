@@ -47,8 +47,8 @@ static __always_inline bool is_open(__u32 fd, __u64 file)
 {
 	__u64 now = 0;
 
-	if (CAST(struct task_struct, table.task)->files != table.files ||
-	    CAST(struct files_struct, table.files)->fdt != table.fdt) {
+	if (CAST(task_struct, table.task)->files != table.files ||
+	    CAST(files_struct, table.files)->fdt != table.fdt) {
 		table.again = true;
 		return false;
 	}
@@ -71,10 +71,10 @@ static __always_inline struct socket *socket_at(__u64 index)
 
 	if (index >= CHUNK || !table.chunk[index])
 		return NULL;
-	file = CAST(struct file, table.chunk[index]);
+	file = CAST(file, table.chunk[index]);
 	if ((__u64)file->f_op != socket_file_ops)
 		return NULL;
-	return CAST(struct socket, file->private_data);
+	return CAST(socket, file->private_data);
 }
 
 /* What is written here is what was touched, and nobody reads it. */
@@ -102,7 +102,7 @@ static long touch_sock(__u64 index, void *unused)
 
 	if (!socket || socket->type != SOCK_STREAM)
 		return 0;
-	sk = CAST(struct tcp_sock, socket->sk);
+	sk = CAST(tcp_sock, socket->sk);
 	/* Where something is that read_sock() reads. What is missed here takes as long as all of it. */
 	touched = sk->SKC.skc_state + sk->SKC.skc_flags + sk->SK.sk_protocol + sk->copied_seq +
 		  sk->rcv_nxt + sk->tcp_mstamp + sk->lsndtime + sk->inet_conn.icsk_ack.lrcvtime;

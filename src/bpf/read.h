@@ -59,7 +59,15 @@ static __always_inline void count_lost(__u64 records)
 
 /* Makes of a number a pointer that the verifier knows. Since 6.2 (a35b9af4ec2c). */
 void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
-#define CAST(type, p) ((type *)bpf_rdonly_cast((const void *)(p), bpf_core_type_id_kernel(type)))
+#define CAST(type, p) ((struct type *)bpf_rdonly_cast((const void *)(p), type_ids.type))
+/* The numbers of types in the kernel's BTF; set by user space, which shows libbpf only a part of it. */
+const volatile struct type_ids {
+	__u32 task_struct;
+	__u32 files_struct;
+	__u32 file;
+	__u32 socket;
+	__u32 tcp_sock;
+} type_ids = {};
 /* Set by user space: so the verifier knows it, and sees nothing of what an old kernel lacks. */
 const volatile bool has_cast = false;
 
@@ -112,10 +120,7 @@ static __always_inline void v4_mapped(__u8 out[16], __be32 addr)
 					break;                                                \
 	} while (0)
 
-/*
- * Whatever its kind, a socket is read as a tcp_sock, which begins with all that others
- * begin with: for each type that is named, libbpf goes through all of the kernel's.
- */
+/* Whatever its kind, a socket is read as a tcp_sock, which begins with all that others begin with. */
 #define SK inet_conn.icsk_inet.sk
 #define SKC SK.__sk_common
 

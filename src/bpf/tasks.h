@@ -23,7 +23,7 @@ __noinline int visit_descriptor(__u64 index)
 
 	if (!socket)
 		return 1;
-	sk = CAST(struct tcp_sock, socket->sk);
+	sk = CAST(tcp_sock, socket->sk);
 	protocol = protocol_of(socket, sk, true);
 	if (protocol == IPPROTO_TCP)
 		return visit_known(NULL, fd, sk, tgid);

@@ -20,6 +20,7 @@ use super::error::{collect_notes, refused, take_notes};
 
 const SYSFS: &str = "/sys";
 const SYSFS_BTF: &str = "/sys/kernel/btf";
+pub(super) const SYSFS_VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// What the kernel's BTF tells of it.
 pub struct KernelTypes {
@@ -115,6 +116,11 @@ impl KernelTypes {
         self.file.is_some()
     }
 
+    /// The number of a struct, 0 where there is none.
+    pub(super) fn number_of_struct(&self, name: &str) -> u32 {
+        self.btf.type_by_name::<Struct<'_>>(name).map_or(0, |found| found.type_id().into())
+    }
+
     /// Says why the programs could not be loaded.
     pub(super) fn blame(&self, error: libbpf_rs::Error) -> ProbeError {
         let denied = error.kind() == libbpf_rs::ErrorKind::PermissionDenied;
@@ -161,7 +167,7 @@ fn parse(file: &Path) -> Result<Btf<'static>, ProbeError> {
 
 /// Whether [`stand_in`] has been here: the kernel's own is no link.
 fn is_stood_in() -> bool {
-    Path::new(SYSFS_BTF).join("vmlinux").is_symlink()
+    Path::new(SYSFS_VMLINUX).is_symlink()
 }
 
 /// Puts a file into the place where libbpf looks, in a mount namespace of our own: for everybody
@@ -181,5 +187,5 @@ fn stand_in(file: &Path) -> io::Result<()> {
     let tmpfs = Some("tmpfs");
     mount(tmpfs, place, tmpfs, MsFlags::empty(), None::<&str>)?;
     fs::create_dir_all(SYSFS_BTF)?;
-    symlink(file, Path::new(SYSFS_BTF).join("vmlinux"))
+    symlink(file, SYSFS_VMLINUX)
 }

@@ -1,14 +1,25 @@
 //! Loads the programs that this kernel can run, and attaches the iterators.
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::thread;
 
+use libbpf_rs::btf::{Btf, BtfType, TypeId};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, ObjectBuilder, OpenObject, ProgramMut};
+use libbpf_rs::{AsRawLibbpf, Link, ObjectBuilder, OpenObject, ProgramMut};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::btf::KernelTypes;
+use super::btf::{KernelTypes, SYSFS_VMLINUX};
 use super::error::{failed, refused};
+use super::extract::{Types, without_flavour};
+use super::scan::{join, spawn};
 use super::{Config, ProbeError};
+use crate::bpf::types::type_ids;
 use crate::bpf::{OpenSockleakSkel, SockleakSkel, SockleakSkelBuilder};
 use crate::pidns;
 
@@ -72,13 +83,53 @@ pub(super) fn load(
     config: &Config,
     own_socket: &impl AsRawFd,
 ) -> Result<SockleakSkel<'static>, ProbeError> {
-    let kernel = KernelTypes::of_kernel(config.btf.as_deref())?;
     // One for the life of the process: the skeleton borrows it, and lives in the same struct.
     let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
-    let builder = SockleakSkelBuilder { obj_builder: ObjectBuilder::default() };
-    let mut open = builder.open(object).map_err(refused("open the BPF object"))?;
-    configure(&mut open, config, &kernel, own_socket)?;
+    let mut builder = SockleakSkelBuilder { obj_builder: ObjectBuilder::default() };
+    // Where the kernel's types are hidden, libbpf looks for them in other places.
+    let whole = File::open(config.btf.as_deref().unwrap_or(Path::new(SYSFS_VMLINUX))).ok();
+    let shown = memfd_create("btf", MFdFlags::MFD_CLOEXEC);
+    let mut shown = File::from(shown.map_err(failed("make a file in memory"))?);
+    if whole.is_some() {
+        let path = format!("/proc/self/fd/{}", shown.as_raw_fd());
+        builder.obj_builder.btf_custom_path(path).map_err(refused("open the BPF object"))?;
+    }
+    let (open, kernel) = thread::scope(|scope| {
+        // To read them takes as long as what this thread does meanwhile.
+        let whole = whole.map(|file| spawn(scope, || read_types(file))).transpose()?;
+        let kernel = KernelTypes::of_kernel(config.btf.as_deref())?;
+        let mut open = builder.open(object).map_err(refused("open the BPF object"))?;
+        configure(&mut open, config, &kernel, own_socket)?;
+        if let Some(whole) = whole {
+            let (types, bytes) = join(whole).map_err(failed("read the kernel's BTF"))?;
+            let names = named_types(&open)?;
+            // What we cannot read may be an ELF file, which libbpf can.
+            let bytes = types.and_then(|types| types.extract(&names)).unwrap_or(bytes);
+            shown.write_all(&bytes).map_err(failed("write to a file in memory"))?;
+        }
+        Ok((open, kernel))
+    })?;
     open.load().map_err(|error| kernel.blame(error))
+}
+
+fn read_types(mut file: File) -> io::Result<(Option<Types>, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok((Types::parse(&bytes), bytes))
+}
+
+/// What the programs name of the kernel's types, and their own.
+fn named_types(open: &OpenSockleakSkel<'_>) -> Result<HashSet<Vec<u8>>, ProbeError> {
+    let object = open.open_object().as_libbpf_object();
+    #[expect(unsafe_code, reason = "libbpf-rs wants a reference, and has a pointer only")]
+    let btf = Btf::from_bpf_object(unsafe { object.as_ref() });
+    let btf = btf.map_err(refused("read the BPF object's BTF"))?;
+    let named = |found: BtfType<'_>| Some(without_flavour(found.name()?.as_bytes()).to_vec());
+    let names = btf.iter().flat_map(|btf| {
+        let types = (1..).map_while(|id| btf.type_by_id::<BtfType<'_>>(TypeId::from(id)));
+        types.filter_map(named)
+    });
+    Ok(names.collect())
 }
 
 fn configure(
@@ -94,6 +145,13 @@ fn configure(
         rodata.in_brief = config.brief;
         rodata.own_socket = own_socket.as_raw_fd().cast_unsigned();
         rodata.has_cast = has_cast;
+        rodata.type_ids = type_ids {
+            task_struct: kernel.number_of_struct("task_struct"),
+            files_struct: kernel.number_of_struct("files_struct"),
+            file: kernel.number_of_struct("file"),
+            socket: kernel.number_of_struct("socket"),
+            tcp_sock: kernel.number_of_struct("tcp_sock"),
+        };
         rodata.wakeup_bytes = u64::from(config.ring_size / 4);
         rodata.pid_namespace = pidns::own().map_err(failed("find our PID namespace in /proc"))?;
     }

@@ -244,13 +244,13 @@ pub(super) fn read_some(iter: &mut Iter, buffer: &mut [u8]) -> Result<usize, Pro
 }
 
 /// Where the host has no room for another thread, it is an error and no panic.
-fn spawn<'scope, T: Send + 'scope>(
+pub(super) fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     run: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, T>, ProbeError> {
     thread::Builder::new().spawn_scoped(scope, run).map_err(failed("start a thread"))
 }
 
-fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+pub(super) fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
