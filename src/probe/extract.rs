@@ -12,7 +12,8 @@
 use std::collections::{HashMap, HashSet};
 use std::iter;
 
-const MAGIC: u16 = 0xEB9F;
+/// How it begins.
+pub(super) const MAGIC: u16 = 0xEB9F;
 const HEADER: u32 = 24;
 
 const INT: u32 = 1;

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread;
 
@@ -16,7 +17,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::btf::{KernelTypes, SYSFS_VMLINUX};
 use super::error::{failed, refused};
-use super::extract::{Types, without_flavour};
+use super::extract::{MAGIC, Types, without_flavour};
 use super::scan::{join, spawn};
 use super::{Config, ProbeError};
 use crate::bpf::types::type_ids;
@@ -86,8 +87,9 @@ pub(super) fn load(
     // One for the life of the process: the skeleton borrows it, and lives in the same struct.
     let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut builder = SockleakSkelBuilder { obj_builder: ObjectBuilder::default() };
-    // Where the kernel's types are hidden, libbpf looks for them in other places.
-    let whole = File::open(config.btf.as_deref().unwrap_or(Path::new(SYSFS_VMLINUX))).ok();
+    // What is hidden in other places, or in an ELF file, libbpf finds itself.
+    let whole = File::open(config.btf.as_deref().unwrap_or(Path::new(SYSFS_VMLINUX)));
+    let whole = whole.ok().filter(is_btf);
     let shown = memfd_create("btf", MFdFlags::MFD_CLOEXEC);
     let mut shown = File::from(shown.map_err(failed("make a file in memory"))?);
     if whole.is_some() {
@@ -103,7 +105,6 @@ pub(super) fn load(
         if let Some(whole) = whole {
             let (types, bytes) = join(whole).map_err(failed("read the kernel's BTF"))?;
             let names = named_types(&open)?;
-            // What we cannot read may be an ELF file, which libbpf can.
             let bytes = types.and_then(|types| types.extract(&names)).unwrap_or(bytes);
             shown.write_all(&bytes).map_err(failed("write to a file in memory"))?;
         }
@@ -112,6 +113,12 @@ pub(super) fn load(
     open.load().map_err(|error| kernel.blame(error))
 }
 
+fn is_btf(file: &File) -> bool {
+    let mut magic = [0; size_of_val(&MAGIC)];
+    file.read_exact_at(&mut magic, 0).is_ok() && u16::from_ne_bytes(magic) == MAGIC
+}
+
+/// What of them can be read here, and their bytes.
 fn read_types(mut file: File) -> io::Result<(Option<Types>, Vec<u8>)> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
