@@ -5,14 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-#[cfg(target_env = "gnu")]
-use nix::libc;
 use sockleak::cli::{Cli, Command, one_line};
 use sockleak::command::{doctor, events, list, watch};
 use sockleak::exit::Exit;
 
 fn main() -> ExitCode {
-    return_large_blocks();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error)
@@ -28,16 +25,6 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => Exit::Clean.into(),
         Err(error) => fail(&format!("{error:#}"), Exit::CannotRun),
-    }
-}
-
-/// What is allocated in large blocks, and freed, is the system's again. By default the GNU C library
-/// keeps blocks as large as any that was freed before: after the start, those of many megabytes.
-fn return_large_blocks() {
-    #[cfg(target_env = "gnu")]
-    #[expect(unsafe_code, reason = "there is no other way to say it")]
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
     }
 }
 

@@ -13,6 +13,8 @@ use std::thread;
 use libbpf_rs::btf::{Btf, BtfType, TypeId};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{AsRawLibbpf, Link, ObjectBuilder, OpenObject, ProgramMut};
+#[cfg(target_env = "gnu")]
+use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::btf::{KernelTypes, SYSFS_VMLINUX};
@@ -84,6 +86,7 @@ pub(super) fn load(
     config: &Config,
     own_socket: &impl AsRawFd,
 ) -> Result<SockleakSkel<'static>, ProbeError> {
+    return_large_blocks();
     // One for the life of the process: the skeleton borrows it, and lives in the same struct.
     let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut builder = SockleakSkelBuilder { obj_builder: ObjectBuilder::default() };
@@ -111,6 +114,16 @@ pub(super) fn load(
         Ok((open, kernel))
     })?;
     open.load().map_err(|error| kernel.blame(error))
+}
+
+/// Has the C library give large blocks back to the system when they are freed. GNU's keeps blocks as
+/// large as any that was freed before, and the kernel's types take many megabytes.
+fn return_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "there is no other way to say it; it may be said at any time")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+    }
 }
 
 fn is_btf(file: &File) -> bool {
