@@ -17,6 +17,9 @@
 //!   all connections, by hash                    (when to scan: schedule)
 //! ```
 //!
+//! Most sockets leave a watched state within a moment. In the kernel, `watch` holds back what enters
+//! until it reports: only what has stayed until then comes through.
+//!
 //! One thread: follow the ring, apply, and on each tick scan if there is a reason, build a report,
 //! render it. (While a scan lasts, others read the iterators for it; and others help to write a long
 //! table.) Only [`probe`] touches libbpf; [`event`], [`table`], [`report`] and [`view`] are pure

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
-use crate::age::Tick;
+use crate::age::{SLACK_NS, Tick};
 use crate::filter::Filter;
 use crate::privilege::NAMESPACES;
 use crate::probe::{Config, Probe, ProbeError, Walked};
@@ -15,6 +15,9 @@ use crate::table::{CAPACITY, Queue, Table};
 
 /// How often a scan that has met sockets on the move looks again, before `list` gives up.
 const ATTEMPTS: usize = 4;
+
+/// How long before a scan may begin all has to be told as it happens.
+const SETTLING: Duration = Duration::from_nanos(SLACK_NS);
 
 /// What is leaked, kept up to date.
 pub struct Monitor {
@@ -67,7 +70,23 @@ impl Monitor {
     /// # Errors
     /// Where the ring cannot be read.
     pub fn follow(&mut self, stop: BorrowedFd<'_>, time: Duration) -> Result<bool, ProbeError> {
-        let end = Instant::now() + time;
+        let begin = Instant::now();
+        if let Some(passing) = time.checked_sub(SETTLING) {
+            self.probe.hold_back(true);
+            let stopped = self.follow_until(stop, begin + passing)?;
+            self.probe.hold_back(false);
+            if stopped {
+                return Ok(true);
+            }
+        }
+        let stopped = self.follow_until(stop, begin + time)?;
+        for record in self.probe.take_passing()? {
+            self.table.absorb(record);
+        }
+        Ok(stopped)
+    }
+
+    fn follow_until(&mut self, stop: BorrowedFd<'_>, end: Instant) -> Result<bool, ProbeError> {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let stopped = self.probe.wait(stop, left)?;
@@ -87,8 +106,10 @@ impl Monitor {
         let ktime = ktime();
         let reason = if self.table.needs_scan(ktime) || self.probe.lost() > self.reconciled {
             Reason::Urgent
-        } else if self.table.has_settled(ktime) || self.probe.left_open() {
+        } else if self.table.has_settled(ktime) {
             Reason::Audit
+        } else if self.probe.left_open() {
+            Reason::LeftOpen
         } else {
             Reason::IdleAudit
         };

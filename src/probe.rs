@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use caps::Capability;
 use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
-use libbpf_rs::{Iter, Link, ProgramMut, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{Iter, Link, MapCore, MapFlags, ProgramMut, RingBuffer, RingBufferBuilder};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -33,7 +33,7 @@ use self::load::{Links, load};
 pub use self::scan::Walked;
 use crate::bpf::SockleakSkel;
 use crate::bpf::types::bss;
-use crate::event::{self, DecodeError, Record};
+use crate::event::{self, DecodeError, Record, Transition};
 use crate::privilege::{self, NAMESPACES};
 use crate::state::StateSet;
 
@@ -195,6 +195,37 @@ impl Probe {
         };
         self.ring.insert(ring).consume().map_err(refused("read the ring"))?;
         Ok(mem::take(&mut self.inbox.borrow_mut().records))
+    }
+
+    /// Whether sockets that enter these states are told only once they stay: the next
+    /// [`Probe::take_passing`] tells of them. Before that, and before a scan, it has to be off for
+    /// [`SLACK_NS`](crate::age::SLACK_NS): a program that was just running may not have heard of it.
+    pub fn hold_back(&mut self, yes: bool) {
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            #[expect(unsafe_code, reason = "the programs read it at any time")]
+            unsafe {
+                (&raw mut bss.hold_back).write_volatile(yes);
+            }
+        }
+    }
+
+    /// Takes what was held back and has not left. What [`Probe::take`] told before is older.
+    ///
+    /// # Errors
+    /// Where the map cannot be read.
+    pub fn take_passing(&self) -> Result<Vec<Record>, ProbeError> {
+        let map = &self.skeleton.maps.passing;
+        let mut inbox = self.inbox.borrow_mut();
+        let passing = map
+            .lookup_and_delete_batch(map.max_entries(), MapFlags::ANY, MapFlags::ANY)
+            .map_err(refused("read what is held back"))?;
+        for (_, bytes) in passing {
+            inbox.put(event::decode(&bytes).map(|(record, _)| record));
+        }
+        let mut records = mem::take(&mut inbox.records);
+        // What has left is there, too.
+        records.retain(|record| !matches!(record, Record::Transition(Transition { ktime: 0, .. })));
+        Ok(records)
     }
 
     fn has_records(&self) -> Result<bool, ProbeError> {

@@ -8,12 +8,17 @@ const SHARE: u32 = 100;
 const OVERDRAFT: Duration = Duration::from_millis(300);
 /// With nothing in the table and no reason, look this often all the same.
 const IDLE_AUDIT: Duration = Duration::from_secs(60);
+/// What was left open at its connection's end is nearly always closed within a moment, and no scan
+/// finds it: look no more often than this.
+const LEFT_OPEN_AUDIT: Duration = Duration::from_secs(5);
 
 /// Why to scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// Nothing is known to have changed.
     IdleAudit,
+    /// A connection has come to its end with its descriptor open.
+    LeftOpen,
     /// There are rows, or may be: what is unread, and who holds what, changes without a transition.
     Audit,
     /// There are rows without an owner, or events were lost, or the last scan failed.
@@ -40,6 +45,7 @@ impl Schedule {
         match reason {
             Reason::Urgent => self.debt_at(now) <= OVERDRAFT,
             Reason::Audit => self.debt_at(now).is_zero(),
+            Reason::LeftOpen => now >= last + LEFT_OPEN_AUDIT && self.debt_at(now).is_zero(),
             Reason::IdleAudit => now >= last + IDLE_AUDIT && self.debt_at(now).is_zero(),
         }
     }
@@ -109,5 +115,6 @@ mod tests {
     #[test]
     fn an_idle_host_is_left_alone() {
         assert_eq!(scans(Reason::IdleAudit, ms(1)), 17);
+        assert_eq!(scans(Reason::LeftOpen, ms(1)), 200);
     }
 }

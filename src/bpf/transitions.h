@@ -29,6 +29,24 @@ const volatile bool in_brief = false;
 const volatile __u64 wakeup_bytes = 1 << 20; /* wake the reader when so much waits in the ring */
 
 /*
+ * Most sockets leave these states again within a moment, and a table need not know. So, in brief,
+ * what enters waits here, and is told only if it stays: if it leaves, it is forgotten. User space
+ * has to come by from time to time. It deletes; programs set the time to 0.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1 << 12);
+	__type(key, __u64); /* struct sock * */
+	__type(value, struct transition_record);
+} passing SEC(".maps");
+
+/*
+ * Whether what enters is to wait. Not while a scan runs, which would see it, and nobody would hear
+ * that it has left. User space sets it.
+ */
+bool hold_back = false;
+
+/*
  * A wake-up for each record would cost ten times what the rest of the program
  * does. The reader comes by on its own timer; it is woken only when the ring
  * fills faster than that.
@@ -64,47 +82,87 @@ static __always_inline bool is_left_open(struct tcp_sock *sk)
 	       (SOCK_PEER_CLOSED | SOCK_HAS_FILE);
 }
 
-static __always_inline struct transition_record *begin_transition(struct tcp_sock *sk, int oldstate,
-								   int newstate)
+static __always_inline void begin_transition(struct transition_record *record, struct tcp_sock *sk,
+					     int oldstate, int newstate)
 {
-	struct transition_record *record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
-
-	if (!record) {
-		count_lost(1);
-		return NULL;
-	}
 	__builtin_memset(record, 0, sizeof(*record));
 	record->kind = RECORD_TRANSITION;
 	record->sock = (__u64)sk;
 	record->ktime = bpf_ktime_get_ns();
 	record->oldstate = oldstate;
 	record->newstate = newstate;
-	return record;
+}
+
+static __always_inline void send(struct transition_record *record)
+{
+	if (bpf_ringbuf_output(&ring, record, sizeof(*record), wakeup()))
+		count_lost(1);
+}
+
+/* Returns whether there was room. */
+static __always_inline bool wait(struct transition_record *record)
+{
+	struct transition_record *earlier = bpf_map_lookup_elem(&passing, &record->sock);
+
+	if (!earlier)
+		return !bpf_map_update_elem(&passing, &record->sock, record, BPF_ANY);
+	*earlier = *record;
+	return true;
+}
+
+static __always_inline struct transition_record *waiting(struct tcp_sock *sk)
+{
+	__u64 key = (__u64)sk;
+	struct transition_record *record = bpf_map_lookup_elem(&passing, &key);
+
+	return record && record->ktime ? record : NULL;
+}
+
+/* Before anything else is told of a socket. */
+static __always_inline void send_waiting(struct transition_record *waiting)
+{
+	struct transition_record record = *waiting;
+
+	waiting->ktime = 0;
+	send(&record);
+}
+
+static __always_inline void emit(struct tcp_sock *sk, struct transition_record *record)
+{
+	if (in_brief) {
+		struct transition_record *earlier;
+
+		if (hold_back && !in_set(transitions_of, record->oldstate) && wait(record))
+			return;
+		earlier = waiting(sk);
+		if (earlier)
+			send_waiting(earlier);
+	}
+	send(record);
 }
 
 static __always_inline void emit_transition(struct tcp_sock *tp, bool known, int oldstate,
 					    int newstate, __u16 flags)
 {
-	struct transition_record *record = begin_transition(tp, oldstate, newstate);
+	struct transition_record record;
 
-	if (!record)
-		return;
-	record->sock_flags = flags;
-	record->err = READ(known, tp, SK.sk_err);
-	read_conn(tp, known, &record->conn);
-	record->conn.sport = read_sport(tp, known);
+	begin_transition(&record, tp, oldstate, newstate);
+	record.sock_flags = flags;
+	record.err = READ(known, tp, SK.sk_err);
+	read_conn(tp, known, &record.conn);
+	record.conn.sport = read_sport(tp, known);
 	if (!in_brief && made_by_current(oldstate, newstate, flags)) {
 		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 		unsigned int task_flags = BPF_CORE_READ(task, flags);
 
 		/* A kernel thread that puts the last reference acts for somebody else. */
 		if (!(task_flags & PF_KTHREAD)) {
-			record->flags = ACTOR | (task_flags & PF_EXITING ? ACTOR_EXITING : 0);
-			record->tgid = visible_tgid(task, false);
-			BPF_CORE_READ_STR_INTO(&record->comm, task, group_leader, comm);
+			record.flags = ACTOR | (task_flags & PF_EXITING ? ACTOR_EXITING : 0);
+			record.tgid = visible_tgid(task, false);
+			BPF_CORE_READ_STR_INTO(&record.comm, task, group_leader, comm);
 		}
 	}
-	bpf_ringbuf_submit(record, wakeup());
+	emit(tp, &record);
 }
 
 /* Apart from follow(), where most transitions end: this needs many registers. */
@@ -127,10 +185,17 @@ static __noinline int tell(struct tcp_sock *sk, int oldstate, int newstate)
 
 static __noinline int tell_in_brief(struct tcp_sock *sk, int oldstate, int newstate)
 {
-	struct transition_record *record = begin_transition(sk, oldstate, newstate);
+	struct transition_record *earlier = waiting(sk);
+	struct transition_record record;
 
-	if (record)
-		bpf_ringbuf_submit(record, wakeup());
+	if (earlier && hold_back) {
+		earlier->ktime = 0;
+		return 0;
+	}
+	if (earlier)
+		send_waiting(earlier);
+	begin_transition(&record, sk, oldstate, newstate);
+	send(&record);
 	return 0;
 }
 

@@ -176,6 +176,9 @@ fn configure(
         rodata.pid_namespace = pidns::own().map_err(failed("find our PID namespace in /proc"))?;
     }
     open.maps.ring.set_max_entries(config.ring_size).map_err(refused("size the ring buffer"))?;
+    if config.transitions.is_empty() || !config.brief {
+        open.maps.passing.set_max_entries(1).map_err(refused("size a map"))?;
+    }
 
     let has_map_iterator = kernel.has_struct("bpf_iter__bpf_map_elem");
     let has_loop = kernel.has_helper("bpf_loop");

@@ -69,14 +69,15 @@ fn stopped_under_load_and_continued() {
     assert_rows(&list(&leaker, &[]), wants);
 }
 
-/// A ring of one page holds some thirty records. While the tool is stopped, the rest is lost for certain.
+/// A ring of one page holds some thirty records, and 4,096 sockets can wait to be told. While the tool is stopped,
+/// the rest is lost for certain.
 #[test]
 fn a_tiny_ring_loses_and_heals() {
     let _turn = my_turn();
     let mut leaker = Leaker::listening();
     let mut watch = Watch::start(&leaker, &["--ring-size", "4KiB"]);
     watch.process.signal(Signal::SIGSTOP);
-    let mut kept = leaker.plant(Kind::EofRead, 3000);
+    let mut kept = leaker.plant(Kind::EofRead, 6000);
     for gone in kept.drain(..1000) {
         leaker.close(gone.fd());
     }

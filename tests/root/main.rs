@@ -23,6 +23,7 @@ mod holders;
 mod lifetimes;
 mod names;
 mod orphans;
+mod passing;
 mod pidns;
 mod privilege;
 mod refusals;

@@ -25,9 +25,10 @@ pub(crate) use standing::standing;
 
 pub(crate) const WATCH: &str = "sockleak watch --json";
 pub(crate) const TCPSTATES: &str = "tcpstates";
-/// How long the churn is looked at, at a time. It changes its pace by itself: what is compared
-/// has to be close together, and many times.
-const WINDOW: Duration = Duration::from_millis(500);
+/// How long the churn is looked at, at a time: an interval of `watch`, so that each look has one
+/// refresh in it. The churn changes its pace by itself: what is compared has to be close together,
+/// and many times.
+const WINDOW: Duration = Duration::from_secs(1);
 /// How long the kernel keeps statistics, at a time.
 const STATISTICS: Duration = Duration::from_secs(2);
 /// Nothing is run in its turn: what it "loses" is the error of the method.
