@@ -9,8 +9,10 @@
 //! consists of words: its name, its kind and how many parts it has, its size or another type, and
 //! what else its kind has.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::iter;
+
+use rustc_hash::FxHashSet;
 
 /// How it begins.
 pub(super) const MAGIC: u16 = 0xEB9F;
@@ -77,16 +79,16 @@ fn len(info: u32) -> Option<usize> {
 }
 
 /// What is extracted from.
-pub(super) struct Types {
-    words: Vec<u32>,
+pub(super) struct Types<'a> {
+    words: &'a [[u8; 4]],
     /// Where each type begins, from the first, which has the number 1.
     starts: Vec<usize>,
-    strings: Vec<u8>,
+    strings: &'a [u8],
 }
 
-impl Types {
+impl<'a> Types<'a> {
     /// `None` where it is no BTF, or has something that is not known here.
-    pub(super) fn parse(btf: &[u8]) -> Option<Self> {
+    pub(super) fn parse(btf: &'a [u8]) -> Option<Self> {
         let word = |at: usize| Some(u32::from_ne_bytes(*btf.get(at..)?.first_chunk()?));
         let section = |at: usize| {
             let start = (word(4)? as usize).checked_add(word(at)? as usize)?;
@@ -97,24 +99,22 @@ impl Types {
         }
         let (types, strings) = (section(8)?, section(16)?);
         let (words, []) = types.as_chunks() else { return None };
-        let words: Vec<u32> = words.iter().map(|word| u32::from_ne_bytes(*word)).collect();
-        let mut starts = Vec::new();
+        let mut types = Self { words, starts: Vec::new(), strings };
         let mut next = 0;
         while next < words.len() {
-            starts.push(next);
-            next += len(*words.get(next + 1)?)?;
+            types.starts.push(next);
+            next += len(types.word(next + 1)?)?;
         }
-        (next == words.len()).then(|| Self { words, starts, strings: strings.to_vec() })
+        (next == words.len()).then_some(types)
     }
 
     /// The structs, unions and enums of these names, of whatever flavour (`name___flavour`);
     /// `None` where it contradicts itself.
-    pub(super) fn extract(&self, names: &HashSet<Vec<u8>>) -> Option<Vec<u8>> {
+    pub(super) fn extract(&self, names: &FxHashSet<Vec<u8>>) -> Option<Vec<u8>> {
         let mut extract = Extract { strings: vec![0], ..Extract::default() };
-        for (id, start) in (1..).zip(&self.starts) {
-            let (name, info) = (self.words[*start], self.words[start + 1]);
-            if matches!(kind(info), STRUCT | UNION | ENUM | ENUM64)
-                && names.contains(without_flavour(self.string(name)?))
+        for (id, &start) in (1..).zip(&self.starts) {
+            if matches!(kind(self.word(start + 1)?), STRUCT | UNION | ENUM | ENUM64)
+                && names.contains(without_flavour(self.string(self.word(start)?)?))
             {
                 extract.number(id);
             }
@@ -128,13 +128,18 @@ impl Types {
         Some(extract.assemble(&words))
     }
 
-    fn words_of(&self, id: u32) -> Option<&[u32]> {
+    fn word(&self, at: usize) -> Option<u32> {
+        self.words.get(at).map(|&word| u32::from_ne_bytes(word))
+    }
+
+    fn words_of(&self, id: u32) -> Option<Vec<u32>> {
         let start = *self.starts.get((id as usize).checked_sub(1)?)?;
-        self.words.get(start..)?.get(..len(*self.words.get(start + 1)?)?)
+        let words = self.words.get(start..)?.get(..len(self.word(start + 1)?)?)?;
+        Some(words.iter().map(|&word| u32::from_ne_bytes(word)).collect())
     }
 
     /// Without its end.
-    fn string(&self, offset: u32) -> Option<&[u8]> {
+    fn string(&self, offset: u32) -> Option<&'a [u8]> {
         let from = self.strings.get(offset as usize..)?;
         from.split(|&byte| byte == 0).next()
     }
@@ -161,7 +166,7 @@ impl Extract {
         })
     }
 
-    fn string(&mut self, whole: &Types, offset: u32) -> Option<u32> {
+    fn string(&mut self, whole: &Types<'_>, offset: u32) -> Option<u32> {
         if offset == 0 {
             return Some(0);
         }
@@ -175,8 +180,8 @@ impl Extract {
     }
 
     /// Copies a type, with the numbers and strings that are valid here.
-    fn copy(&mut self, whole: &Types, id: u32, out: &mut Vec<u32>) -> Option<()> {
-        let mut words = whole.words_of(id)?.to_vec();
+    fn copy(&mut self, whole: &Types<'_>, id: u32, out: &mut Vec<u32>) -> Option<()> {
+        let mut words = whole.words_of(id)?;
         let info = words[1];
         words[0] = self.string(whole, words[0])?;
         let (head, tail) = words.split_at_mut(3);
@@ -264,7 +269,7 @@ mod tests {
         let extracted = extract(&whole(), &["wanted"]).unwrap();
         let part = Types::parse(&extracted).unwrap();
         let name = |offset| std::str::from_utf8(part.string(offset).unwrap()).unwrap();
-        let types: Vec<&[u32]> = (1..=6).map(|id| part.words_of(id).unwrap()).collect();
+        let types: Vec<_> = (1..=6).map(|id| part.words_of(id).unwrap()).collect();
         assert_eq!(part.words_of(7), None, "other is only pointed to");
         assert_eq!(name(types[0][0]), "wanted");
         assert_eq!(types[0][1..3], [info(STRUCT, 2), 44]);

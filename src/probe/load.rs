@@ -1,6 +1,5 @@
 //! Loads the programs that this kernel can run, and attaches the iterators.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
@@ -16,6 +15,7 @@ use libbpf_rs::{AsRawLibbpf, Link, ObjectBuilder, OpenObject, ProgramMut};
 #[cfg(target_env = "gnu")]
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use rustc_hash::FxHashSet;
 
 use super::btf::{KernelTypes, SYSFS_VMLINUX};
 use super::error::{failed, refused};
@@ -25,6 +25,9 @@ use super::{Config, ProbeError};
 use crate::bpf::types::type_ids;
 use crate::bpf::{OpenSockleakSkel, SockleakSkel, SockleakSkelBuilder};
 use crate::pidns;
+
+/// No ring is smaller than a page.
+const LARGEST_PAGE: u32 = 64 << 10;
 
 /// The iterators.
 pub(super) struct Links {
@@ -99,19 +102,18 @@ pub(super) fn load(
         let path = format!("/proc/self/fd/{}", shown.as_raw_fd());
         builder.obj_builder.btf_custom_path(path).map_err(refused("open the BPF object"))?;
     }
-    let (open, kernel) = thread::scope(|scope| {
-        // To read them takes as long as what this thread does meanwhile.
-        let whole = whole.map(|file| spawn(scope, || read_types(file))).transpose()?;
+    let mut open = builder.open(object).map_err(refused("open the BPF object"))?;
+    let names = named_types(&open)?;
+    let kernel = thread::scope(|scope| {
+        // It takes as long as what this thread does meanwhile.
+        let extract = whole.map(|file| spawn(scope, || extract(file, &names))).transpose()?;
         let kernel = KernelTypes::of_kernel(config.btf.as_deref())?;
-        let mut open = builder.open(object).map_err(refused("open the BPF object"))?;
         configure(&mut open, config, &kernel, own_socket)?;
-        if let Some(whole) = whole {
-            let (types, bytes) = join(whole).map_err(failed("read the kernel's BTF"))?;
-            let names = named_types(&open)?;
-            let bytes = types.and_then(|types| types.extract(&names)).unwrap_or(bytes);
-            shown.write_all(&bytes).map_err(failed("write to a file in memory"))?;
+        if let Some(extract) = extract {
+            let extract = join(extract).map_err(failed("read the kernel's BTF"))?;
+            shown.write_all(&extract).map_err(failed("write to a file in memory"))?;
         }
-        Ok((open, kernel))
+        Ok(kernel)
     })?;
     open.load().map_err(|error| kernel.blame(error))
 }
@@ -131,15 +133,16 @@ fn is_btf(file: &File) -> bool {
     file.read_exact_at(&mut magic, 0).is_ok() && u16::from_ne_bytes(magic) == MAGIC
 }
 
-/// What of them can be read here, and their bytes.
-fn read_types(mut file: File) -> io::Result<(Option<Types>, Vec<u8>)> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok((Types::parse(&bytes), bytes))
+/// The kernel's types of these names; all, where they cannot be read here.
+fn extract(mut file: File, names: &FxHashSet<Vec<u8>>) -> io::Result<Vec<u8>> {
+    let mut whole = Vec::new();
+    file.read_to_end(&mut whole)?;
+    let extract = Types::parse(&whole).and_then(|types| types.extract(names));
+    Ok(extract.unwrap_or(whole))
 }
 
 /// What the programs name of the kernel's types, and their own.
-fn named_types(open: &OpenSockleakSkel<'_>) -> Result<HashSet<Vec<u8>>, ProbeError> {
+fn named_types(open: &OpenSockleakSkel<'_>) -> Result<FxHashSet<Vec<u8>>, ProbeError> {
     let object = open.open_object().as_libbpf_object();
     #[expect(unsafe_code, reason = "libbpf-rs wants a reference, and has a pointer only")]
     let btf = Btf::from_bpf_object(unsafe { object.as_ref() });
@@ -175,8 +178,11 @@ fn configure(
         rodata.wakeup_bytes = u64::from(config.ring_size / 4);
         rodata.pid_namespace = pidns::own().map_err(failed("find our PID namespace in /proc"))?;
     }
-    open.maps.ring.set_max_entries(config.ring_size).map_err(refused("size the ring buffer"))?;
-    if config.transitions.is_empty() || !config.brief {
+    // What is not used is as small as can be: memory takes time.
+    let is_followed = !config.transitions.is_empty();
+    let ring_size = if is_followed { config.ring_size } else { LARGEST_PAGE };
+    open.maps.ring.set_max_entries(ring_size).map_err(refused("size the ring buffer"))?;
+    if !is_followed || !config.brief {
         open.maps.passing.set_max_entries(1).map_err(refused("size a map"))?;
     }
 
