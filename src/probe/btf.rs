@@ -9,9 +9,12 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::slice;
 
+use libbpf_rs::AsRawLibbpf;
 use libbpf_rs::btf::types::{Enum, Func, Ptr, Struct, Typedef};
 use libbpf_rs::btf::{Btf, BtfType, TypeId};
+use libbpf_rs::libbpf_sys::btf__raw_data;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -20,7 +23,7 @@ use super::error::{collect_notes, refused, take_notes};
 
 const SYSFS: &str = "/sys";
 const SYSFS_BTF: &str = "/sys/kernel/btf";
-pub(super) const SYSFS_VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+const SYSFS_VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// What the kernel's BTF tells of it.
 pub struct KernelTypes {
@@ -57,6 +60,19 @@ impl KernelTypes {
             // The kernel's own cannot be wrong.
             true => Ok(Self { btf: own, file: None }),
             false => Err(ProbeError::bad_btf(file, FOREIGN)),
+        }
+    }
+
+    /// Their bytes.
+    pub(super) fn raw(&self) -> &[u8] {
+        let mut len = 0;
+        #[expect(unsafe_code, reason = "libbpf-rs does not hand them out")]
+        unsafe {
+            let raw = btf__raw_data(self.btf.as_libbpf_object().as_ptr(), &raw mut len);
+            match raw.is_null() {
+                true => &[],
+                false => slice::from_raw_parts(raw.cast(), len as usize),
+            }
         }
     }
 

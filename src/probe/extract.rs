@@ -15,7 +15,7 @@ use std::iter;
 use rustc_hash::FxHashSet;
 
 /// How it begins.
-pub(super) const MAGIC: u16 = 0xEB9F;
+const MAGIC: u16 = 0xEB9F;
 const HEADER: u32 = 24;
 
 const INT: u32 = 1;

@@ -1,12 +1,10 @@
 //! Loads the programs that this kernel can run, and attaches the iterators.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::thread;
 
 use libbpf_rs::btf::{Btf, BtfType, TypeId};
@@ -17,9 +15,9 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustc_hash::FxHashSet;
 
-use super::btf::{KernelTypes, SYSFS_VMLINUX};
+use super::btf::KernelTypes;
 use super::error::{failed, refused};
-use super::extract::{MAGIC, Types, without_flavour};
+use super::extract::{Types, without_flavour};
 use super::scan::{join, spawn};
 use super::{Config, ProbeError};
 use crate::bpf::types::type_ids;
@@ -93,28 +91,22 @@ pub(super) fn load(
     // One for the life of the process: the skeleton borrows it, and lives in the same struct.
     let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut builder = SockleakSkelBuilder { obj_builder: ObjectBuilder::default() };
-    // What is hidden in other places, or in an ELF file, libbpf finds itself.
-    let whole = File::open(config.btf.as_deref().unwrap_or(Path::new(SYSFS_VMLINUX)));
-    let whole = whole.ok().filter(is_btf);
+    let kernel = KernelTypes::of_kernel(config.btf.as_deref())?;
     let shown = memfd_create("btf", MFdFlags::MFD_CLOEXEC);
     let mut shown = File::from(shown.map_err(failed("make a file in memory"))?);
-    if whole.is_some() {
-        let path = format!("/proc/self/fd/{}", shown.as_raw_fd());
-        builder.obj_builder.btf_custom_path(path).map_err(refused("open the BPF object"))?;
-    }
+    let path = format!("/proc/self/fd/{}", shown.as_raw_fd());
+    builder.obj_builder.btf_custom_path(path).map_err(refused("open the BPF object"))?;
     let mut open = builder.open(object).map_err(refused("open the BPF object"))?;
-    let names = named_types(&open)?;
-    let kernel = thread::scope(|scope| {
+    let (names, whole) = (named_types(&open)?, kernel.raw());
+    let extract = thread::scope(|scope| {
         // It takes as long as what this thread does meanwhile.
-        let extract = whole.map(|file| spawn(scope, || extract(file, &names))).transpose()?;
-        let kernel = KernelTypes::of_kernel(config.btf.as_deref())?;
+        let extract = spawn(scope, || Types::parse(whole)?.extract(&names))?;
         configure(&mut open, config, &kernel, own_socket)?;
-        if let Some(extract) = extract {
-            let extract = join(extract).map_err(failed("read the kernel's BTF"))?;
-            shown.write_all(&extract).map_err(failed("write to a file in memory"))?;
-        }
-        Ok(kernel)
+        Ok(join(extract))
     })?;
+    // All, where they cannot be read here.
+    let extract = extract.as_deref().unwrap_or(whole);
+    shown.write_all(extract).map_err(failed("write to a file in memory"))?;
     open.load().map_err(|error| kernel.blame(error))
 }
 
@@ -126,19 +118,6 @@ fn return_large_blocks() {
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
     }
-}
-
-fn is_btf(file: &File) -> bool {
-    let mut magic = [0; size_of_val(&MAGIC)];
-    file.read_exact_at(&mut magic, 0).is_ok() && u16::from_ne_bytes(magic) == MAGIC
-}
-
-/// The kernel's types of these names; all, where they cannot be read here.
-fn extract(mut file: File, names: &FxHashSet<Vec<u8>>) -> io::Result<Vec<u8>> {
-    let mut whole = Vec::new();
-    file.read_to_end(&mut whole)?;
-    let extract = Types::parse(&whole).and_then(|types| types.extract(names));
-    Ok(extract.unwrap_or(whole))
 }
 
 /// What the programs name of the kernel's types, and their own.
