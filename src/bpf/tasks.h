@@ -79,11 +79,13 @@ static long visit_chunks(__u64 index, void *unused)
 SEC("iter/task")
 int scan_tasks(struct bpf_iter__task *ctx)
 {
-	struct task_struct *task = ctx->task, *leader;
+	struct task_struct *task, *leader;
 	struct files_struct *files;
 
-	if (!task)
+	if (!ctx->task)
 		return 0;
+	/* As a pointer that the verifier trusts less: of one, it searches all of BTF by name for each load. */
+	task = CAST(task_struct, ctx->task);
 	leader = task->group_leader;
 	files = task->files;
 	/* Threads share their leader's files and would count twice. */
