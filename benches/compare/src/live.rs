@@ -96,7 +96,7 @@ fn followers(options: &Options) -> Result<Vec<Follower>> {
 /// What each tool costs the connections that come and go at full speed.
 pub(crate) fn churn(options: &Options) -> Result<Vec<ChurnRow>> {
     eprintln!("churn");
-    let (rounds, statistics) = if options.quick { (9, 1) } else { (60, 3) };
+    let (rounds, statistics) = if options.quick { (6, 1) } else { (40, 3) };
     let followers = followers(options)?;
     let mut readings: Vec<Readings> = followers.iter().map(|_| Readings::default()).collect();
     let mut churn = Churn::start()?;
