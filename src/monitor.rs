@@ -117,6 +117,9 @@ impl Monitor {
         if self.schedule.is_due(now, reason) {
             let before = cpu_time();
             self.scan(self.schedule.is_first())?;
+            if self.table.forget_ending() {
+                self.probe.set_left_open(true);
+            }
             self.schedule.charge(monotonic(), cpu_time().saturating_sub(before));
         }
         Ok(())

@@ -201,12 +201,7 @@ impl Probe {
     /// [`Probe::take_passing`] tells of them. Before that, and before a scan, it has to be off for
     /// [`SLACK_NS`](crate::age::SLACK_NS): a program that was just running may not have heard of it.
     pub fn hold_back(&mut self, yes: bool) {
-        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            #[expect(unsafe_code, reason = "the programs read it at any time")]
-            unsafe {
-                (&raw mut bss.hold_back).write_volatile(yes);
-            }
-        }
+        self.set_global(|bss| &mut bss.hold_back, yes);
     }
 
     /// Takes what was held back and has not left. What [`Probe::take`] told before is older.
@@ -274,6 +269,21 @@ impl Probe {
     /// that only a scan can tell whether it is leaked.
     pub fn left_open(&self) -> bool {
         self.global(|bss| &bss.left_open)
+    }
+
+    /// Notes that only a scan can tell whether some connection is leaked; or that none is such.
+    pub fn set_left_open(&mut self, yes: bool) {
+        self.set_global(|bss| &mut bss.left_open, yes);
+    }
+
+    /// Writes a variable that the programs read at any time.
+    fn set_global<T>(&mut self, which: impl FnOnce(&mut bss) -> &mut T, value: T) {
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            #[expect(unsafe_code, reason = "it must be written to memory, at once")]
+            unsafe {
+                ptr::from_mut(which(bss)).write_volatile(value);
+            }
+        }
     }
 
     /// A variable that the programs write at any time.

@@ -288,6 +288,14 @@ impl Table {
         self.finish_scan();
     }
 
+    /// Forgets what the last scan has caught between its end and its close(); says whether there
+    /// was any. Only another scan can tell of it.
+    pub fn forget_ending(&mut self) -> bool {
+        let before = self.socks.len();
+        self.socks.retain(|_, tracked| !tracked.is_ending());
+        self.socks.len() < before
+    }
+
     fn finish_scan(&mut self) {
         for transition in self.scan.take().into_iter().flat_map(|scan| scan.deferred) {
             self.apply(transition);

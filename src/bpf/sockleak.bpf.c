@@ -17,7 +17,6 @@
 #include "found.h"	 /* scan_found */
 #include "files.h"	 /* scan_files* */
 #include "tasks.h"	 /* scan_tasks */
-#include "tasks.h"
 #include "queues.h"	 /* walk_queues*, scan_queued */
 #include "ehash.h"	 /* scan_netns, scan_ehash* */
 

@@ -121,9 +121,7 @@ impl Probe {
         read: impl FnOnce(&Links, &Pieces<'_>) -> Result<T, ProbeError> + Send,
         mut report: impl FnMut(Record),
     ) -> Result<T, ProbeError> {
-        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            bss.left_open = false;
-        }
+        self.set_left_open(false);
         let mut queues = false;
         let value = self.gather(read, |record| {
             queues |= matches!(record, Record::Listener(..));

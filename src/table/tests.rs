@@ -331,6 +331,28 @@ fn what_a_scan_passes_over_has_to_be_what_is_held() {
     assert_eq!(table.held(&[1]), sums(&[]), "where nobody could look");
 }
 
+/// Most programs close such a one at once, and no transition tells of it.
+#[test]
+fn what_ends_while_a_scan_reads_it_is_forgotten_once() {
+    let mut table = table();
+    let ended = |ms: u64, idle_ms: u64, err: u16| {
+        let mut sock = seen(1, ms, idle_ms);
+        (sock.state, sock.err) = (State::Close, err);
+        [Record::Held(holder(7, 3), sock)]
+    };
+    scan(&mut table, 1_000, ended(1_000, 20, 0));
+    assert_eq!(table.len(), 1, "it is true now");
+    assert!(table.forget_ending());
+    assert!(table.is_empty());
+    scan(&mut table, 6_000, ended(6_000, 5_020, 0));
+    assert!(!table.forget_ending());
+    assert_eq!(table.len(), 1, "it has stayed");
+    scan(&mut table, 7_000, ended(7_000, 20, 104));
+    assert!(!table.forget_ending(), "a reset was told");
+    scan(&mut table, 8_000, [Record::Held(holder(7, 3), seen(1, 8_000, 20))]);
+    assert!(!table.forget_ending(), "of this, the end will be told");
+}
+
 #[test]
 fn a_scan_that_failed_half_way_deletes_nothing() {
     let mut table = table();

@@ -115,6 +115,17 @@ impl Tracked {
         now < self.since.latest.saturating_add(PASSING_NS)
     }
 
+    /// Whether a scan has caught it between its end and its close(), of which nothing will be heard.
+    pub(super) fn is_ending(&self) -> bool {
+        self.state == State::Close
+            && self.err == 0
+            && self.flags.has_socket()
+            && self.flags.peer_closed()
+            // Of these, nothing tells when they came to their end.
+            && !self.flags.is_mptcp()
+            && self.is_passing(self.seen)
+    }
+
     /// What went wrong with it.
     pub fn verdict(&self) -> Option<Verdict> {
         // Before a scan has read it, nobody knows what is unread.
