@@ -290,7 +290,11 @@ fn state(number: u8) -> Result<State, DecodeError> {
     State::from_kernel(number).ok_or(DecodeError::State(number))
 }
 
-fn transition(record: &raw::transition_record) -> Result<Transition, DecodeError> {
+/// A change of state, as the programs write it.
+///
+/// # Errors
+/// Where it is of states that no kernel knows.
+pub fn transition(record: &raw::transition_record) -> Result<Transition, DecodeError> {
     let has = |flag: raw::transition_flag| u32::from(record.flags) & flag.0 != 0;
     Ok(Transition {
         ktime: record.ktime,

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use caps::Capability;
 use libbpf_rs::libbpf_sys::{bpf_prog_get_info_by_fd, bpf_prog_info};
-use libbpf_rs::{Iter, Link, MapCore, MapFlags, ProgramMut, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{Iter, Link, ProgramMut, RingBuffer, RingBufferBuilder};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -32,8 +32,8 @@ use self::error::{collect_notes, failed, refused, take_notes};
 use self::load::{Links, load};
 pub use self::scan::Walked;
 use crate::bpf::SockleakSkel;
-use crate::bpf::types::bss;
-use crate::event::{self, DecodeError, Record, Transition};
+use crate::bpf::types::{bss, passing};
+use crate::event::{self, DecodeError, Record};
 use crate::privilege::{self, NAMESPACES};
 use crate::state::StateSet;
 
@@ -205,22 +205,22 @@ impl Probe {
     }
 
     /// Takes what was held back and has not left. What [`Probe::take`] told before is older.
-    ///
-    /// # Errors
-    /// Where the map cannot be read.
-    pub fn take_passing(&self) -> Result<Vec<Record>, ProbeError> {
-        let map = &self.skeleton.maps.passing;
+    pub fn take_passing(&mut self) -> Vec<Record> {
         let mut inbox = self.inbox.borrow_mut();
-        let passing = map
-            .lookup_and_delete_batch(map.max_entries(), MapFlags::ANY, MapFlags::ANY)
-            .map_err(refused("read what is held back"))?;
-        for (_, bytes) in passing {
-            inbox.put(event::decode(&bytes).map(|(record, _)| record));
+        let places = self.skeleton.maps.bss_data.as_deref_mut().map(|bss| &mut bss.passing);
+        for place in places.into_iter().flatten().filter(|place| place.claims > 0) {
+            #[expect(unsafe_code, reason = "the programs may just be writing it")]
+            let found = unsafe {
+                let place = ptr::from_mut(place);
+                let found = place.read_volatile();
+                place.write_volatile(passing::default());
+                found
+            };
+            if found.record.ktime > 0 {
+                inbox.put(event::transition(&found.record).map(Record::Transition));
+            }
         }
-        let mut records = mem::take(&mut inbox.records);
-        // What has left is there, too.
-        records.retain(|record| !matches!(record, Record::Transition(Transition { ktime: 0, .. })));
-        Ok(records)
+        mem::take(&mut inbox.records)
     }
 
     fn has_records(&self) -> Result<bool, ProbeError> {

@@ -31,18 +31,19 @@ const volatile __u64 wakeup_bytes = 1 << 20; /* wake the reader when so much wai
 /*
  * Most sockets leave these states again within a moment, and a table need not know. So, in brief,
  * what enters waits here, and is told only if it stays: if it leaves, it is forgotten. User space
- * has to come by from time to time. It deletes; programs set the time to 0.
+ * has to come by from time to time, and empties all places. A socket whose place another one has
+ * is told of at once.
  */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1 << 12);
-	__type(key, __u64); /* struct sock * */
-	__type(value, struct transition_record);
-} passing SEC(".maps");
+struct passing {
+	struct transition_record record; /* at the time 0 if it has left */
+	__u64 claims;			 /* of this place; the first has it */
+};
+#define PASSING_BITS 12
+struct passing passing[1 << PASSING_BITS] = {};
 
 /*
- * Whether what enters is to wait. Not while a scan runs, which would see it, and nobody would hear
- * that it has left. User space sets it.
+ * Whether what enters is to wait. Not while user space empties the places; nor while a scan runs,
+ * which would see it, and nobody would hear that it has left. User space sets it.
  */
 bool hold_back = false;
 
@@ -85,12 +86,19 @@ static __always_inline bool is_left_open(struct tcp_sock *sk)
 static __always_inline void begin_transition(struct transition_record *record, struct tcp_sock *sk,
 					     int oldstate, int newstate)
 {
-	__builtin_memset(record, 0, sizeof(*record));
 	record->kind = RECORD_TRANSITION;
 	record->sock = (__u64)sk;
-	record->ktime = bpf_ktime_get_ns();
 	record->oldstate = oldstate;
 	record->newstate = newstate;
+}
+
+static __always_inline void describe(struct transition_record *record, struct tcp_sock *tp,
+				     bool known, __u16 flags)
+{
+	record->sock_flags = flags;
+	record->err = READ(known, tp, SK.sk_err);
+	read_conn(tp, known, &record->conn);
+	record->conn.sport = read_sport(tp, known);
 }
 
 static __always_inline void send(struct transition_record *record)
@@ -99,58 +107,42 @@ static __always_inline void send(struct transition_record *record)
 		count_lost(1);
 }
 
-/* Returns whether there was room. */
-static __always_inline bool wait(struct transition_record *record)
+static __always_inline struct passing *place_of(struct tcp_sock *sk)
 {
-	struct transition_record *earlier = bpf_map_lookup_elem(&passing, &record->sock);
+	/* With a pointer the verifier lets us do little; the difference of two is a number. */
+	__u64 number = (__u64)sk - (__u64)passing;
 
-	if (!earlier)
-		return !bpf_map_update_elem(&passing, &record->sock, record, BPF_ANY);
-	*earlier = *record;
-	return true;
+	return &passing[number * 0x9E3779B97F4A7C15 >> (64 - PASSING_BITS)];
 }
 
 static __always_inline struct transition_record *waiting(struct tcp_sock *sk)
 {
-	__u64 key = (__u64)sk;
-	struct transition_record *record = bpf_map_lookup_elem(&passing, &key);
+	struct transition_record *record = &place_of(sk)->record;
 
-	return record && record->ktime ? record : NULL;
+	return record->sock == (__u64)sk && record->ktime ? record : NULL;
 }
 
 /* Before anything else is told of a socket. */
-static __always_inline void send_waiting(struct transition_record *waiting)
+static __always_inline void send_waiting(struct tcp_sock *sk)
 {
-	struct transition_record record = *waiting;
+	struct transition_record *record = waiting(sk);
 
-	waiting->ktime = 0;
-	send(&record);
-}
+	if (record) {
+		struct transition_record entry = *record;
 
-static __always_inline void emit(struct tcp_sock *sk, struct transition_record *record)
-{
-	if (in_brief) {
-		struct transition_record *earlier;
-
-		if (hold_back && !in_set(transitions_of, record->oldstate) && wait(record))
-			return;
-		earlier = waiting(sk);
-		if (earlier)
-			send_waiting(earlier);
+		record->ktime = 0;
+		send(&entry);
 	}
-	send(record);
 }
 
 static __always_inline void emit_transition(struct tcp_sock *tp, bool known, int oldstate,
 					    int newstate, __u16 flags)
 {
-	struct transition_record record;
+	struct transition_record record = {};
 
 	begin_transition(&record, tp, oldstate, newstate);
-	record.sock_flags = flags;
-	record.err = READ(known, tp, SK.sk_err);
-	read_conn(tp, known, &record.conn);
-	record.conn.sport = read_sport(tp, known);
+	record.ktime = bpf_ktime_get_ns();
+	describe(&record, tp, known, flags);
 	if (!in_brief && made_by_current(oldstate, newstate, flags)) {
 		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 		unsigned int task_flags = BPF_CORE_READ(task, flags);
@@ -162,7 +154,9 @@ static __always_inline void emit_transition(struct tcp_sock *tp, bool known, int
 			BPF_CORE_READ_STR_INTO(&record.comm, task, group_leader, comm);
 		}
 	}
-	emit(tp, &record);
+	if (in_brief)
+		send_waiting(tp);
+	send(&record);
 }
 
 /* Apart from follow(), where most transitions end: this needs many registers. */
@@ -185,32 +179,79 @@ static __noinline int tell(struct tcp_sock *sk, int oldstate, int newstate)
 
 static __noinline int tell_in_brief(struct tcp_sock *sk, int oldstate, int newstate)
 {
-	struct transition_record *earlier = waiting(sk);
-	struct transition_record record;
+	struct transition_record record = {};
 
-	if (earlier && hold_back) {
-		earlier->ktime = 0;
-		return 0;
-	}
-	if (earlier)
-		send_waiting(earlier);
+	send_waiting(sk);
 	begin_transition(&record, sk, oldstate, newstate);
+	record.ktime = bpf_ktime_get_ns();
 	send(&record);
 	return 0;
 }
 
+/* Returns whether it is the socket's. */
+static __always_inline bool claim(struct passing *place, struct tcp_sock *sk)
+{
+	if (place->record.sock == (__u64)sk)
+		return true;
+	if (place->claims)
+		return false;
+	/* Of two at the same time none has it, or the first. Kernels before 5.12 have no better. */
+	__sync_fetch_and_add(&place->claims, 1);
+	return *(volatile __u64 *)&place->claims == 1;
+}
+
+/*
+ * Returns whether it waits now. Without a record on the stack: with so much on it, a program is
+ * given another one (since 6.13), which is in no cache.
+ */
+static __noinline int let_wait(struct tcp_sock *sk, int oldstate, int newstate)
+{
+	struct passing *place = place_of(sk);
+	struct transition_record *record = &place->record;
+	struct tcp_sock *tp;
+
+	if (!HAS_HELPER(skc_to_tcp_sock))
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || !claim(place, sk))
+		return 0;
+	begin_transition(record, sk, oldstate, newstate);
+	describe(record, tp, true, read_tcp_flags(tp, true));
+	/* A segment that arrives is stamped; to ask for the time again is dear. */
+	if (oldstate == TCP_ESTABLISHED && newstate == TCP_CLOSE_WAIT)
+		record->ktime = tp->tcp_mstamp * 1000;
+	else
+		record->ktime = bpf_ktime_get_ns();
+	return 1;
+}
+
+static __noinline int forget(struct tcp_sock *sk)
+{
+	struct transition_record *record = waiting(sk);
+
+	if (!record)
+		return 0;
+	record->ktime = 0;
+	return 1;
+}
+
 static __always_inline void follow(struct tcp_sock *sk, int oldstate, int newstate)
 {
+	bool leaves = in_set(transitions_of, oldstate);
+	bool enters = in_set(transitions_of, newstate);
+
 	if (newstate == TCP_CLOSE && in_set(transitions_of, TCP_CLOSE_WAIT) && !left_open &&
 	    is_left_open(sk))
 		left_open = true;
 	/* Most transitions end here. */
-	if (!in_set(transitions_of, oldstate) && !in_set(transitions_of, newstate))
+	if (!leaves && !enters)
 		return;
-	if (in_brief && newstate != TCP_CLOSE && !in_set(transitions_of, newstate))
-		tell_in_brief(sk, oldstate, newstate);
-	else
+	if (in_brief && hold_back && !leaves && let_wait(sk, oldstate, newstate))
+		return;
+	if (!in_brief || enters || newstate == TCP_CLOSE)
 		tell(sk, oldstate, newstate);
+	else if (!hold_back || !forget(sk))
+		tell_in_brief(sk, oldstate, newstate);
 }
 
 /*
@@ -220,37 +261,28 @@ static __always_inline void follow(struct tcp_sock *sk, int oldstate, int newsta
  * interrupts one of them finds the other at rest.
  */
 struct given {
-	__u64 last; /* to on_set_state, on this CPU */
-	bool running;
+	__u64 last; /* to on_set_state, on this CPU: note_of() it */
 } __attribute__((aligned(64)));
 
 /* Of more CPUs than this, two share one. */
 #define MAX_CPUS 1024
 struct given given[MAX_CPUS] = {};
 
-static __always_inline struct given *given_here(void)
-{
-	return &given[bpf_get_smp_processor_id() & (MAX_CPUS - 1)];
-}
-
 /* Transitions that on_set_state was not given, and on_skipped was. */
 __u64 made_good = 0;
 
-/* Of a transition in flight. Its socket makes no other meanwhile. */
+/* In a note: on_set_state is at it. */
+#define RUNNING 16
+
+/* Of a transition in flight: its socket makes no other meanwhile. A socket's address ends in zeros. */
 static __always_inline __u64 note_of(struct tcp_sock *sk, int newstate)
 {
 	return (__u64)sk + (newstate & 15);
 }
 
-static __always_inline bool was_skipped(struct given *here, struct tcp_sock *sk, int newstate)
+static __always_inline struct given *given_here(void)
 {
-	if (here->last == note_of(sk, newstate))
-		return false;
-	/* Between the two programs, a task's transition can be interrupted by others; not a softirq's. */
-	if (!sk->SK.sk_lock.owned)
-		return true;
-	/* It is skipped only where another task is preempted in on_set_state (since 7.0). */
-	return here->running;
+	return &given[bpf_get_smp_processor_id() & (MAX_CPUS - 1)];
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -258,20 +290,30 @@ int BPF_PROG(on_set_state, struct tcp_sock *sk, int oldstate, int newstate)
 {
 	struct given *here = given_here();
 
-	here->last = note_of(sk, newstate);
-	here->running = true;
+	here->last = note_of(sk, newstate) + RUNNING;
 	follow(sk, oldstate, newstate);
-	here->running = false;
+	here->last = note_of(sk, newstate);
+	return 0;
+}
+
+static __noinline int make_good(struct tcp_sock *sk, int oldstate, int newstate)
+{
+	/*
+	 * Between the two programs, a task's transition can be interrupted by others; not a
+	 * softirq's. It is skipped only where another task is preempted in on_set_state (since 7.0).
+	 */
+	if (sk->SK.sk_lock.owned && !(given_here()->last & RUNNING))
+		return 0;
+	__sync_fetch_and_add(&made_good, 1);
+	follow(sk, oldstate, newstate);
 	return 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_skipped, struct tcp_sock *sk, int oldstate, int newstate)
 {
-	if (was_skipped(given_here(), sk, newstate)) {
-		__sync_fetch_and_add(&made_good, 1);
-		follow(sk, oldstate, newstate);
-	}
+	if (given_here()->last != note_of(sk, newstate))
+		make_good(sk, oldstate, newstate);
 	return 0;
 }
 

@@ -161,9 +161,6 @@ fn configure(
     let is_followed = !config.transitions.is_empty();
     let ring_size = if is_followed { config.ring_size } else { LARGEST_PAGE };
     open.maps.ring.set_max_entries(ring_size).map_err(refused("size the ring buffer"))?;
-    if !is_followed || !config.brief {
-        open.maps.passing.set_max_entries(1).map_err(refused("size a map"))?;
-    }
 
     let has_map_iterator = kernel.has_struct("bpf_iter__bpf_map_elem");
     let has_loop = kernel.has_helper("bpf_loop");
