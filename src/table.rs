@@ -13,6 +13,7 @@
 mod tracked;
 
 use std::collections::HashMap;
+use std::mem;
 
 use indexmap::IndexMap;
 use indexmap::map::Entry;
@@ -47,6 +48,8 @@ pub struct Table {
     scan: Option<Scan>,
     /// How many sockets no scan has read yet.
     unseen: usize,
+    /// Whether the last scan has caught some between their end and their close().
+    ending: bool,
     full: bool,
 }
 
@@ -79,6 +82,7 @@ impl Table {
             processes: FxHashMap::default(),
             scan: None,
             unseen: 0,
+            ending: false,
             full: false,
         }
     }
@@ -195,6 +199,7 @@ impl Table {
         self.finish_scan();
         self.scan = Some(Scan { began: ktime, deferred: Vec::new() });
         self.full = false;
+        self.ending = false;
         self.queues.clear();
         self.processes.clear();
     }
@@ -291,9 +296,11 @@ impl Table {
     /// Forgets what the last scan has caught between its end and its close(); says whether there
     /// was any. Only another scan can tell of it.
     pub fn forget_ending(&mut self) -> bool {
-        let before = self.socks.len();
-        self.socks.retain(|_, tracked| !tracked.is_ending());
-        self.socks.len() < before
+        let any = mem::take(&mut self.ending);
+        if any {
+            self.socks.retain(|_, tracked| !tracked.is_ending());
+        }
+        any
     }
 
     fn finish_scan(&mut self) {
@@ -324,6 +331,7 @@ impl Table {
                         fresh.since = fresh.since.narrowed_by(known.since);
                     }
                     self.unseen -= usize::from(known.seen == 0);
+                    self.ending |= fresh.is_ending();
                     *known = fresh;
                 }
                 Some(known)
@@ -332,7 +340,11 @@ impl Table {
                 self.full = true;
                 None
             }
-            Entry::Vacant(entry) => Some(entry.insert(Tracked::seen(sock, self.tick, began))),
+            Entry::Vacant(entry) => {
+                let fresh = Tracked::seen(sock, self.tick, began);
+                self.ending |= fresh.is_ending();
+                Some(entry.insert(fresh))
+            }
         }
     }
 
