@@ -92,14 +92,16 @@ fn list(rows: &[ListRow], goals: &mut Vec<Goal>) {
     }
 }
 
-/// How much the price of a further socket grows, with as few processes as possible.
+/// How much the price of a further socket grows. It is a ratio of small differences: each is taken
+/// between the means of all workloads of a size, whatever the number of processes.
 fn growth(rows: &[ListRow]) -> Option<f64> {
     let milliseconds = |sockets: usize| {
-        let fewest = rows
-            .iter()
-            .filter(|row| row.sockets == sockets && row.tool == SOCKLEAK)
-            .min_by_key(|row| row.processes)?;
-        Some(fewest.wall_ms.as_ref()?.median)
+        let these = rows.iter().filter(|row| row.sockets == sockets && row.tool == SOCKLEAK);
+        let times: Option<Vec<f64>> =
+            these.map(|row| row.wall_ms.as_ref().map(|wall| wall.median)).collect();
+        times
+            .filter(|times| !times.is_empty())
+            .map(|times| times.iter().sum::<f64>() / times.len() as f64)
     };
     let (few, some, many) = (milliseconds(1_000)?, milliseconds(10_000)?, milliseconds(100_000)?);
     Some((many - some) / 90.0 / ((some - few) / 9.0))
