@@ -23,7 +23,10 @@ impl Public {
         need_root();
         let name = format!("sockleak-{test}-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        fs::copy(binary(), &path).unwrap();
+        // By another process: a child that a test beside this one forks would hold it open for
+        // writing, and what is being written cannot be executed.
+        let copied = Command::new("cp").arg(binary()).arg(&path).status().unwrap();
+        assert!(copied.success(), "{copied}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         Self(path)
     }
