@@ -217,7 +217,10 @@ static __noinline int let_wait(struct tcp_sock *sk, int oldstate, int newstate)
 		return 0;
 	begin_transition(record, sk, oldstate, newstate);
 	describe(record, tp, true, read_tcp_flags(tp, true));
-	/* A segment that arrives is stamped; to ask for the time again is dear. */
+	/*
+	 * A segment that arrives is stamped; to ask for the time again is dear. What Fast Open
+	 * brings with the first one, from SYN_RECV on, need not be.
+	 */
 	if (oldstate == TCP_ESTABLISHED && newstate == TCP_CLOSE_WAIT)
 		record->ktime = tp->tcp_mstamp * 1000;
 	else
