@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -80,7 +81,7 @@ pub(super) struct Frames {
 #[derive(Default)]
 struct Seen {
     count: u64,
-    last: String,
+    last: Vec<u8>,
     last_took_ms: Option<f64>,
 }
 
@@ -113,7 +114,7 @@ impl Frames {
     /// The last line of JSON.
     pub(super) fn last(&self) -> String {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.last.clone()
+        String::from_utf8_lossy(&seen.last).into_owned()
     }
 }
 
@@ -124,23 +125,24 @@ impl Drop for Frames {
     }
 }
 
-/// Until the writer has gone. Opening waits for one.
+/// Until the writer has gone. Opening waits for one. A line may have 40 MB: two take turns in the
+/// same memory, because what a reader takes to get more of it would be measured too.
 fn read(path: &Path, seen: &Mutex<Seen>) -> Option<()> {
     let mut pipe = BufReader::with_capacity(1 << 20, File::open(path).ok()?);
-    let mut bytes = Vec::new();
-    while pipe.read_until(b'\n', &mut bytes).ok()? > 0 {
+    let mut line = Vec::new();
+    while pipe.read_until(b'\n', &mut line).ok()? > 0 {
         let now = SystemTime::now();
-        let mut line = String::from_utf8(std::mem::take(&mut bytes)).ok()?;
-        let is_json = line.starts_with('{');
+        let is_json = line.starts_with(b"{");
         // In text, every report begins with the columns' names.
-        if is_json || line.trim_start().starts_with("AGE ") {
+        if is_json || line.trim_ascii_start().starts_with(b"AGE ") {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.count += 1;
             if is_json {
-                seen.last_took_ms = ms_since(&line, now);
-                std::mem::swap(&mut seen.last, &mut line);
+                seen.last_took_ms = ms_since(str::from_utf8(&line).ok()?, now);
+                mem::swap(&mut seen.last, &mut line);
             }
         }
+        line.clear();
     }
     Some(())
 }
