@@ -87,7 +87,7 @@ dist: static assets
 test-kernels: static
 	SOCKLEAK=$(STATIC) tests/vm/kernels.sh
 
-# Side by side with what people use today, in network namespaces of its own: twenty minutes.
+# Side by side with what people use today, in network namespaces of its own: half an hour at most.
 # `make bench QUICK=1` takes five minutes, and leaves docs/performance.md as it is.
 bench: build
 	@tools/need.sh ss:iproute2 lsof:lsof /usr/sbin/tcpstates:libbpf-tools bpftrace:bpftrace \

@@ -10,7 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::role::{Role, say};
@@ -37,8 +39,18 @@ struct Count {
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 /// Runs it: a count for each line, the first at once.
+///
+/// The two ends of a connection share a CPU. Left to the scheduler, they change theirs, and with it
+/// their pace, by more than most tools cost.
 pub(crate) fn churn(args: &Args) -> Result<()> {
-    for _ in 0..args.pairs {
+    let this_thread = Pid::from_raw(0);
+    let all = sched_getaffinity(this_thread)?;
+    let cpus = (0..CpuSet::count()).filter(|&cpu| all.is_set(cpu).unwrap_or(false));
+    for cpu in cpus.cycle().take(args.pairs) {
+        // Where a thread may run, those may that it starts.
+        let mut only = CpuSet::new();
+        only.set(cpu)?;
+        sched_setaffinity(this_thread, &only)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         thread::spawn(move || serve(&listener));
@@ -48,6 +60,7 @@ pub(crate) fn churn(args: &Args) -> Result<()> {
             process::exit(1);
         });
     }
+    sched_setaffinity(this_thread, &all)?;
     say(&count()?)?;
     for line in io::stdin().lock().lines() {
         line?;

@@ -29,6 +29,10 @@ pub(crate) const TCPSTATES: &str = "tcpstates";
 /// refresh in it. The churn changes its pace by itself: what is compared has to be close together,
 /// and many times.
 const WINDOW: Duration = Duration::from_secs(1);
+/// How long what a tool has left behind has to settle.
+const SETTLING: Duration = Duration::from_millis(300);
+/// Rounds go on until the standard error of what is lost is as low as this, in percent.
+const PRECISE: f64 = 0.5;
 /// How long the kernel keeps statistics, at a time.
 const STATISTICS: Duration = Duration::from_secs(2);
 /// Nothing is run in its turn: what it "loses" is the error of the method.
@@ -96,20 +100,30 @@ fn followers(options: &Options) -> Result<Vec<Follower>> {
 /// What each tool costs the connections that come and go at full speed.
 pub(crate) fn churn(options: &Options) -> Result<Vec<ChurnRow>> {
     eprintln!("churn");
-    let (rounds, statistics) = if options.quick { (6, 1) } else { (40, 3) };
+    let (rounds, at_most, statistics) = if options.quick { (6, 6, 1) } else { (30, 100, 3) };
     let followers = followers(options)?;
     let mut readings: Vec<Readings> = followers.iter().map(|_| Readings::default()).collect();
     let mut churn = Churn::start()?;
     let quiet = |churn: &mut Churn| -> Result<Window> {
-        // What the last tool has left behind settles.
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(SETTLING);
         churn.pass(WINDOW)
     };
 
     let mut before = quiet(&mut churn)?;
-    for round in 0..rounds {
-        for (follower, readings) in followers.iter().zip(&mut readings) {
-            if readings.refused.is_some() || round % follower.every != 0 {
+    for round in 0..at_most {
+        let is_further = round >= rounds;
+        if is_further && are_precise(&followers, &readings) {
+            break;
+        }
+        let mut turns: Vec<_> = followers.iter().zip(&mut readings).collect();
+        // So that none always comes after the same.
+        if round / 2 % 2 == 1 {
+            turns.reverse();
+        }
+        for (follower, readings) in turns {
+            // Further rounds are for those that have a turn in each.
+            let every = if is_further && follower.every > 1 { at_most } else { follower.every };
+            if readings.refused.is_some() || round % every != 0 {
                 continue;
             }
             let during = beside(follower, &mut churn, readings)?;
@@ -130,6 +144,15 @@ pub(crate) fn churn(options: &Options) -> Result<Vec<ChurnRow>> {
         }
     }
     Ok(rows(&followers, readings))
+}
+
+/// Whether further rounds would not help: for those that have a turn in each, they are precise.
+fn are_precise(followers: &[Follower], readings: &[Readings]) -> bool {
+    followers.iter().zip(readings).filter(|(follower, _)| follower.every == 1).all(
+        |(_, readings)| {
+            Summary::of(readings.lost.clone()).is_none_or(|lost| lost.error() <= PRECISE)
+        },
+    )
 }
 
 /// A window beside a running tool, and the CPU seconds that the tool used in it.

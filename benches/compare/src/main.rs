@@ -48,7 +48,7 @@ struct Options {
     /// The program to measure
     #[arg(long, default_value = "target/release/sockleak")]
     sockleak: PathBuf,
-    /// Five minutes instead of twenty: for trying out, not for publishing
+    /// Five minutes instead of half an hour: for trying out, not for publishing
     #[arg(long)]
     quick: bool,
     /// Only these parts

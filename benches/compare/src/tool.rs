@@ -154,7 +154,7 @@ impl Tool {
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
             if !crate::floor::program_ids(self.pid).is_empty() {
-                thread::sleep(Duration::from_millis(700));
+                thread::sleep(Duration::from_millis(300));
                 return Ok(Ok(()));
             }
             thread::sleep(Duration::from_millis(20));
