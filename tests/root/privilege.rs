@@ -11,7 +11,9 @@ use nix::libc;
 
 use crate::common::lines::Running;
 use crate::common::tool::Ran;
-use crate::common::{DEADLINE, Events, Kind, Leaker, Want, allow_locked_memory, assert_rows};
+use crate::common::{
+    DEADLINE, Events, Kind, Leaker, Want, allow_locked_memory, assert_rows, has_rows,
+};
 use crate::common::{Report, Watch};
 use crate::refusals::Public;
 
@@ -59,10 +61,9 @@ fn watch_keeps_what_scans_need_and_goes_on() {
     let leak = leaker.leak();
     let in_flight = leaker.leak();
     leaker.send_away(in_flight.fd());
-    let found = |report: &Report| report.complete && report.sockets.len() == 2;
-    let report = watch.wait_for("what leaked after the drop", found);
     let flying = Want::held(&leaker, &in_flight).ownerless("unknown");
-    assert_rows(&report, [Want::held(&leaker, &leak), flying]);
+    let rows = [Want::held(&leaker, &leak), flying];
+    watch.wait_for("what leaked after the drop", |report| has_rows(report, &rows));
     assert_no_more_than(watch.process.pid(), &TO_LOOK);
 }
 
