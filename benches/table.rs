@@ -13,15 +13,15 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
-use sockleak::age::Tick;
-use sockleak::conn::{Conn, Endpoint, SockPtr};
-use sockleak::event::{
+use sockleak::live::table::Table;
+use sockleak::report::filter::Filter;
+use sockleak::report::{Health, Moment, Report, SortKey};
+use sockleak::sock::age::Tick;
+use sockleak::sock::conn::{Conn, Endpoint, SockPtr};
+use sockleak::sock::event::{
     Actor, Holder, Process, Record, Sock, SockFlags, Stamps, Transition, decode,
 };
-use sockleak::filter::Filter;
-use sockleak::report::{Health, Moment, Report, SortKey};
-use sockleak::state::{State, StateSet};
-use sockleak::table::Table;
+use sockleak::sock::state::{State, StateSet};
 use sockleak::view::json;
 use sockleak::view::text::{self, Style};
 

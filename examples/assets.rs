@@ -9,8 +9,8 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use sockleak::cli::Cli;
-use sockleak::privilege::{FEATURES, Feature};
-use sockleak::verdict::Verdict;
+use sockleak::host::privilege::{FEATURES, Feature};
+use sockleak::sock::leak::Verdict;
 
 fn main() -> Result<()> {
     let dir = std::env::args_os().nth(1).map(PathBuf::from).context("usage: assets DIR")?;

@@ -8,13 +8,13 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
-use crate::filter::{Address, Filter};
-use crate::group::GroupBy;
-use crate::netns;
-use crate::privilege;
+use crate::host::netns;
+use crate::host::privilege;
 use crate::report::SortKey;
-use crate::state::StateSet;
-use crate::verdict::Verdict;
+use crate::report::filter::{Address, Filter};
+use crate::report::group::GroupBy;
+use crate::sock::leak::Verdict;
+use crate::sock::state::StateSet;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 nothing leaked, 1 leaked, 2 usage, 3 could not run, 4 the answer may be incomplete.";

@@ -25,29 +25,14 @@
 //! table.) Only [`probe`] touches libbpf; [`event`], [`table`], [`report`] and [`view`] are pure
 //! and are tested without privilege.
 
-pub mod age;
 mod bpf;
 pub mod cli;
 pub mod command;
-pub mod conn;
-mod digits;
 pub mod doctor;
-pub mod event;
 pub mod exit;
-pub mod filter;
-pub mod group;
-pub mod monitor;
-pub mod netns;
-pub mod pidns;
-pub mod privilege;
+pub mod host;
+pub mod live;
 pub mod probe;
 pub mod report;
-pub mod residence;
-pub mod schedule;
-pub mod state;
-pub mod stop;
-pub mod sums;
-pub mod table;
-pub mod trend;
-pub mod verdict;
+pub mod sock;
 pub mod view;

@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use sockleak::netns;
+use sockleak::host::netns;
 
 /// How many descriptors a process should be able to have.
 const DESCRIPTORS: u64 = 20_000;

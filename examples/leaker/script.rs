@@ -18,7 +18,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use sockleak::netns;
+use sockleak::host::netns;
 
 use crate::order::{Direction, Kind, Order};
 use crate::planted::{

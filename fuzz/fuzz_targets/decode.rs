@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sockleak::event::decode;
+use sockleak::sock::event::decode;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok((_, len)) = decode(bytes) {

@@ -4,14 +4,14 @@
 use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
-use sockleak::age::Tick;
-use sockleak::event::decode;
-use sockleak::filter::Filter;
-use sockleak::group::{GroupBy, Grouped};
+use sockleak::live::table::Table;
+use sockleak::report::filter::Filter;
+use sockleak::report::group::{GroupBy, Grouped};
+use sockleak::report::trend::Trend;
 use sockleak::report::{Health, Moment, Report, SortKey};
-use sockleak::state::StateSet;
-use sockleak::table::Table;
-use sockleak::trend::Trend;
+use sockleak::sock::age::Tick;
+use sockleak::sock::event::decode;
+use sockleak::sock::state::StateSet;
 use sockleak::view::text::Style;
 use sockleak::view::{json, text};
 

@@ -9,7 +9,7 @@ use crate::doctor::checks::checks;
 use crate::doctor::facts::Facts;
 use crate::doctor::{Diagnosis, SCHEMA, SelfTest};
 use crate::exit::Exit;
-use crate::verdict::Verdict;
+use crate::sock::leak::Verdict;
 use crate::view::{doctor, json};
 
 /// Runs it.

@@ -7,15 +7,15 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cli::{EventsArgs, Format};
-use crate::event::Record;
 use crate::exit::Exit;
-use crate::monitor::now;
+use crate::host::stop::Stop;
+use crate::live::monitor::now;
 use crate::probe::{Config, Probe};
-use crate::residence::Residence;
-use crate::state::StateSet;
-use crate::stop::Stop;
+use crate::sock::event::Record;
+use crate::sock::state::StateSet;
 use crate::view::events::{EventRow, header, render};
 use crate::view::json;
+use crate::view::residence::Residence;
 
 /// How late a transition may be shown. A wake-up for each would cost the host more.
 const LATENCY: Duration = Duration::from_millis(100);

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{config, show};
 use crate::cli::ReportArgs;
 use crate::exit::Exit;
-use crate::monitor::Monitor;
+use crate::live::monitor::Monitor;
 
 /// Runs it.
 ///

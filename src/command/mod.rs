@@ -8,10 +8,10 @@ pub mod watch;
 use std::io::{self, IsTerminal, Write};
 
 use crate::cli::{Format, ReportArgs};
-use crate::group::Grouped;
 use crate::probe::Config;
 use crate::report::Report;
-use crate::state::StateSet;
+use crate::report::group::Grouped;
+use crate::sock::state::StateSet;
 use crate::view::text::Style;
 use crate::view::{json, text};
 

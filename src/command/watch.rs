@@ -8,9 +8,9 @@ use anyhow::Result;
 use super::{config, show};
 use crate::cli::WatchArgs;
 use crate::exit::Exit;
-use crate::monitor::{Monitor, now};
-use crate::stop::Stop;
-use crate::trend::Trend;
+use crate::host::stop::Stop;
+use crate::live::monitor::{Monitor, now};
+use crate::report::trend::Trend;
 
 /// Runs it.
 ///

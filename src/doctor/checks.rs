@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::facts::{Facts, Types};
 use super::{Check, Status};
-use crate::pidns;
-use crate::privilege::{self, CORE, Feature, HIDDEN_BTF, MEMORY, Missing};
+use crate::host::pidns;
+use crate::host::privilege::{self, CORE, Feature, HIDDEN_BTF, MEMORY, Missing};
 
 /// What the maps take, with the ring's default size: what old kernels count as locked memory.
 const LOCKED_BYTES: u64 = 16 << 20;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use nix::sys::utsname::uname;
 
-use crate::monitor;
-use crate::pidns;
-use crate::privilege::{self, FEATURES, Feature, Missing};
+use crate::host::pidns;
+use crate::host::privilege::{self, FEATURES, Feature, Missing};
+use crate::live::monitor;
 use crate::probe::KernelTypes;
 
 /// What is known of a host.

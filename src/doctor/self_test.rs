@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::conn::Endpoint;
-use crate::filter::Filter;
-use crate::monitor::Monitor;
-use crate::netns;
-use crate::privilege::SELF_TEST;
+use crate::host::netns;
+use crate::host::privilege::SELF_TEST;
+use crate::live::monitor::Monitor;
 use crate::probe::Config;
+use crate::report::filter::Filter;
 use crate::report::{Report, SocketRow, SortKey};
-use crate::state::StateSet;
-use crate::verdict::Verdict;
+use crate::sock::conn::Endpoint;
+use crate::sock::leak::Verdict;
+use crate::sock::state::StateSet;
 
 /// How long the kernel may take to bring a packet from loopback to loopback. An emulated machine
 /// is slow.

@@ -13,7 +13,7 @@ use super::error::refused;
 use super::load::Links;
 use super::scan::{Pieces, READ_MAX, read_map, read_some};
 use crate::bpf::types::netns_record;
-use crate::netns;
+use crate::host::netns;
 
 impl Links {
     /// Walks through all connections. Says which network namespaces it could not look into.

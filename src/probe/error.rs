@@ -7,7 +7,7 @@ use std::{io, mem};
 use libbpf_rs::{PrintLevel, set_print};
 use thiserror::Error;
 
-use crate::privilege::{self, Missing};
+use crate::host::privilege::{self, Missing};
 
 /// Why it cannot work here. One line, with the remedy.
 #[derive(Debug, Error)]

@@ -22,7 +22,7 @@ use super::scan::{join, spawn};
 use super::{Config, ProbeError};
 use crate::bpf::types::type_ids;
 use crate::bpf::{OpenSockleakSkel, SockleakSkel, SockleakSkelBuilder};
-use crate::pidns;
+use crate::host::pidns;
 
 /// No ring is smaller than a page.
 const LARGEST_PAGE: u32 = 64 << 10;

@@ -15,8 +15,8 @@ use libbpf_rs::{Iter, Link, MapCore};
 use super::error::{failed, refused};
 use super::load::Links;
 use super::{Probe, ProbeError};
-use crate::event::{self, Record};
-use crate::sums::{GROUPS, Sums};
+use crate::sock::event::{self, Record};
+use crate::sock::sums::{GROUPS, Sums};
 
 /// What an iterator hands over at once, at the most: `PAGE_SIZE << 3` in the kernel's
 /// `bpf_seq_read()`, of pages that may have 64 KiB. It cuts no record in two.

@@ -14,12 +14,12 @@ use rustc_hash::FxHashMap;
 use serde::{Serialize, Serializer};
 
 use super::{SortKey, fds, optional_seconds, seconds};
-use crate::conn::{Endpoint, SockPtr};
-use crate::event::{Holder, Pid};
-use crate::filter::Filter;
-use crate::state::State;
-use crate::table::{Table, Tracked};
-use crate::verdict::Verdict;
+use crate::live::table::{Table, Tracked};
+use crate::report::filter::Filter;
+use crate::sock::conn::{Endpoint, SockPtr};
+use crate::sock::event::{Holder, Pid};
+use crate::sock::leak::Verdict;
+use crate::sock::state::State;
 
 /// A row for each socket and process that holds it.
 #[derive(Clone, Debug)]

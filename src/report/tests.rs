@@ -3,11 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::age::Tick;
-use crate::conn::Conn;
-use crate::event::{Listener, Process, Record, Sock, SockFlags, Stamps, Transition};
-use crate::state::{State, StateSet};
-use crate::verdict::Verdict;
+use crate::sock::age::Tick;
+use crate::sock::conn::Conn;
+use crate::sock::event::{Listener, Process, Record, Sock, SockFlags, Stamps, Transition};
+use crate::sock::leak::Verdict;
+use crate::sock::state::{State, StateSet};
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// A hundred days after the boot.

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use serde::{Serialize, Serializer};
 
 use super::sanitised;
-use crate::conn::{Endpoint, SockPtr};
-use crate::event::{Pid, Transition};
 use crate::report::{Moment, rfc3339};
-use crate::state::State;
+use crate::sock::conn::{Endpoint, SockPtr};
+use crate::sock::event::{Pid, Transition};
+use crate::sock::state::State;
 
 /// A transition as it is shown.
 #[derive(Clone, Debug, Serialize)]

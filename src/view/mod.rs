@@ -4,6 +4,7 @@ mod chunks;
 pub mod doctor;
 pub mod events;
 pub mod json;
+pub mod residence;
 pub mod text;
 
 use std::borrow::Cow;

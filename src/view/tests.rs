@@ -5,13 +5,13 @@ use std::num::NonZeroU64;
 
 use super::text::Style;
 use super::*;
-use crate::conn::{Conn, Endpoint, SockPtr};
-use crate::event::{Actor, Record, Sock, SockFlags, Transition};
-use crate::group::{GroupBy, Grouped};
+use crate::live::table::Table;
+use crate::report::group::{GroupBy, Grouped};
 use crate::report::tests::{self, SECOND, end, held, now, process, queued, sock, table};
 use crate::report::{Moment, Report};
-use crate::state::State;
-use crate::table::Table;
+use crate::sock::conn::{Conn, Endpoint, SockPtr};
+use crate::sock::event::{Actor, Record, Sock, SockFlags, Transition};
+use crate::sock::state::State;
 
 /// A leak of data, a descriptor in flight, and a connection that nobody accepts.
 fn leaks() -> Table {

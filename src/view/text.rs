@@ -5,11 +5,11 @@ use std::io::{self, Write};
 
 use super::chunks::{self, in_order};
 use super::sanitised;
-use crate::digits::Digits;
-use crate::group::Grouped;
+use crate::report::group::Grouped;
 use crate::report::{AgeIs, Kinds, ListenerRow, Ownership, ProcessRow, Report, SocketRow};
-use crate::state::State;
-use crate::verdict::Verdict;
+use crate::sock::digits::Digits;
+use crate::sock::leak::Verdict;
+use crate::sock::state::State;
 
 /// How to write it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +64,7 @@ pub fn render_groups(grouped: &Grouped, style: Style, out: &mut impl Write) -> i
     if style.time {
         writeln!(out, "{}", humantime::format_rfc3339_seconds(grouped.time))?;
     }
-    let columns: [Column<&crate::group::Group>; 4] = [
+    let columns: [Column<&crate::report::group::Group>; 4] = [
         Column::right("COUNT", |group, out| write!(out, "{}", group.count)),
         Column::right("OLDEST", |group, out| write!(out, "{}", Span(group.oldest_age))),
         Column::left("WHAT", |group, out| out.write_all(sanitised(&group.key).as_bytes())),

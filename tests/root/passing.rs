@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use sockleak::conn::Conn as Ends;
-use sockleak::event::{Record, Transition};
 use sockleak::probe::{Config, Probe};
-use sockleak::state::{State, StateSet};
+use sockleak::sock::conn::Conn as Ends;
+use sockleak::sock::event::{Record, Transition};
+use sockleak::sock::state::{State, StateSet};
 
 use crate::common::{Conn, Kind, Leaker, allow_locked_memory, wait_until};
 

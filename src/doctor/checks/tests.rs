@@ -2,7 +2,7 @@
 
 use super::super::facts::Files;
 use super::*;
-use crate::privilege::FEATURES;
+use crate::host::privilege::FEATURES;
 
 /// A host where everything is as it should be.
 fn fit() -> Facts {

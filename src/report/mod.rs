@@ -1,6 +1,9 @@
 //! The one input of every view: what the table says at a moment, filtered and sorted.
 
+pub mod filter;
+pub mod group;
 mod sockets;
+pub mod trend;
 
 use std::cmp::Reverse;
 use std::time::SystemTime;
@@ -10,11 +13,11 @@ use serde::{Serialize, Serializer};
 
 use self::sockets::same_process;
 pub use self::sockets::{AgeIs, Kinds, Ownership, Rows, SocketRow, Sockets};
-use crate::conn::{Endpoint, SockPtr};
-use crate::event::{Holder, Pid};
-use crate::filter::Filter;
-use crate::table::Table;
-use crate::trend::Trend;
+use crate::live::table::Table;
+use crate::report::filter::Filter;
+use crate::report::trend::Trend;
+use crate::sock::conn::{Endpoint, SockPtr};
+use crate::sock::event::{Holder, Pid};
 
 /// Raised when a field changes its meaning; fields are only ever added.
 pub const SCHEMA: u32 = 1;

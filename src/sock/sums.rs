@@ -1,7 +1,7 @@
 //! Sets of sockets, compared without being told: a sum for each group of them.
 
 use crate::bpf::types::sock_group;
-use crate::conn::SockPtr;
+use crate::sock::conn::SockPtr;
 
 /// How many groups there are.
 pub const GROUPS: usize = sock_group::GROUPS.0 as usize;

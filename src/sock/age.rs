@@ -1,8 +1,8 @@
 //! How long a socket has been in its state, where nobody saw it enter: bounds from the
 //! connection's own timestamps. Absolute times, in ns of `CLOCK_MONOTONIC`.
 
-use crate::event::Stamps;
-use crate::state::State;
+use crate::sock::event::Stamps;
+use crate::sock::state::State;
 
 /// What a reading and an event may differ by: a tick of coarse clocks, and the moment between
 /// the kernel's tracepoint and the store that follows it, in which a virtual machine may be stopped.

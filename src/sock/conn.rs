@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 
-use crate::digits::Digits;
+use crate::sock::digits::Digits;
 
 /// An address and a port. A v4-mapped IPv6 address is the IPv4 address it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -33,9 +33,9 @@ use self::load::{Links, load};
 pub use self::scan::Walked;
 use crate::bpf::SockleakSkel;
 use crate::bpf::types::{bss, passing};
-use crate::event::{self, DecodeError, Record};
-use crate::privilege::{self, NAMESPACES};
-use crate::state::StateSet;
+use crate::host::privilege::{self, NAMESPACES};
+use crate::sock::event::{self, DecodeError, Record};
+use crate::sock::state::StateSet;
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -199,7 +199,7 @@ impl Probe {
 
     /// Whether sockets that enter these states are told only once they stay: the next
     /// [`Probe::take_passing`] tells of them. Before that, and before a scan, it has to be off for
-    /// [`SLACK_NS`](crate::age::SLACK_NS): a program that was just running may not have heard of it.
+    /// [`SLACK_NS`](crate::sock::age::SLACK_NS): a program that was just running may not have heard of it.
     pub fn hold_back(&mut self, yes: bool) {
         self.set_global(|bss| &mut bss.hold_back, yes);
     }

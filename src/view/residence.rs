@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::conn::SockPtr;
-use crate::event::Transition;
-use crate::state::State;
+use crate::sock::conn::SockPtr;
+use crate::sock::event::Transition;
+use crate::sock::state::State;
 
 /// When each socket entered its state.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +34,8 @@ impl Residence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conn::{Conn, Endpoint};
-    use crate::event::SockFlags;
+    use crate::sock::conn::{Conn, Endpoint};
+    use crate::sock::event::SockFlags;
 
     fn transition(old: State, new: State, ktime: u64) -> Transition {
         let end = Endpoint::new([0; 16], 0);

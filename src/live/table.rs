@@ -10,8 +10,6 @@
 //! - transitions that happen while a scan runs are applied after it. A transition older than the
 //!   reading of its socket is history: it can say since when, not what is.
 
-mod tracked;
-
 use std::collections::HashMap;
 use std::mem;
 
@@ -20,12 +18,12 @@ use indexmap::map::Entry;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
-pub use self::tracked::Tracked;
-use crate::age::{SLACK_NS, Since, Tick};
-use crate::conn::SockPtr;
-use crate::event::{Holder, Listener, Pid, Process, Record, Sock, Transition};
-use crate::state::{State, StateSet};
-use crate::sums::Sums;
+pub use super::tracked::Tracked;
+use crate::sock::age::{SLACK_NS, Since, Tick};
+use crate::sock::conn::SockPtr;
+use crate::sock::event::{Holder, Listener, Pid, Process, Record, Sock, Transition};
+use crate::sock::state::{State, StateSet};
+use crate::sock::sums::Sums;
 
 /// How many sockets a table takes before it says that it is full.
 pub const CAPACITY: usize = 1 << 20;

@@ -5,10 +5,10 @@ use std::num::NonZeroU64;
 use proptest::prelude::*;
 
 use super::*;
-use crate::age::STAMP_SLACK_NS;
-use crate::conn::{Conn, Endpoint};
-use crate::event::{SockFlags, Stamps};
-use crate::verdict::Verdict;
+use crate::sock::age::STAMP_SLACK_NS;
+use crate::sock::conn::{Conn, Endpoint};
+use crate::sock::event::{SockFlags, Stamps};
+use crate::sock::leak::Verdict;
 
 const MS: u64 = 1_000_000;
 const TICK: Tick = Tick { ns: 4 * MS };

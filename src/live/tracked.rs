@@ -4,11 +4,11 @@ use std::num::NonZeroU64;
 
 use smallvec::SmallVec;
 
-use crate::age::{self, Since, Tick};
-use crate::conn::{Conn, SockPtr};
-use crate::event::{Holder, Sock, SockFlags, Transition};
-use crate::state::State;
-use crate::verdict::Verdict;
+use crate::sock::age::{self, Since, Tick};
+use crate::sock::conn::{Conn, SockPtr};
+use crate::sock::event::{Holder, Sock, SockFlags, Transition};
+use crate::sock::leak::Verdict;
+use crate::sock::state::State;
 
 /// What is in its state for less than this is not looked at yet: most programs close within it,
 /// and to look costs the same for one socket as for all.
@@ -38,12 +38,12 @@ pub struct Tracked {
     /// Every descriptor that refers to it. Nearly always there is one.
     pub holders: SmallVec<[Holder; 1]>,
     /// When a scan last read it; 0 if none has.
-    pub(super) seen: u64,
+    pub(crate) seen: u64,
 }
 
 impl Tracked {
     /// A socket that nobody has seen but in a transition.
-    pub(super) fn entered(transition: &Transition) -> Self {
+    pub(crate) fn entered(transition: &Transition) -> Self {
         let exactly = Since::exactly(transition.ktime);
         Self {
             conn: transition.conn,
@@ -62,7 +62,7 @@ impl Tracked {
     }
 
     /// A socket as a scan saw it.
-    pub(super) fn seen(sock: &Sock, tick: Tick, scan_began: u64) -> Self {
+    pub(crate) fn seen(sock: &Sock, tick: Tick, scan_began: u64) -> Self {
         Self {
             conn: sock.conn,
             cookie: sock.cookie,
@@ -80,7 +80,7 @@ impl Tracked {
     }
 
     /// Follows a transition to another watched state.
-    pub(super) fn change(&mut self, transition: &Transition) {
+    pub(crate) fn change(&mut self, transition: &Transition) {
         let exactly = Since::exactly(transition.ktime);
         if self.state == transition.new {
             // A scan was first to see it here.
@@ -96,7 +96,7 @@ impl Tracked {
     }
 
     /// Whether this is that socket, and not an earlier one at the same address.
-    pub(super) fn is(&self, conn: Conn, cookie: Option<NonZeroU64>) -> bool {
+    pub(crate) fn is(&self, conn: Conn, cookie: Option<NonZeroU64>) -> bool {
         if let (Some(mine), Some(theirs)) = (self.cookie, cookie)
             && mine != theirs
         {
@@ -111,12 +111,12 @@ impl Tracked {
     }
 
     /// Whether it has come so lately that it may be about to leave.
-    pub(super) fn is_passing(&self, now: u64) -> bool {
+    pub(crate) fn is_passing(&self, now: u64) -> bool {
         now < self.since.latest.saturating_add(PASSING_NS)
     }
 
     /// Whether a scan has caught it between its end and its close(), of which nothing will be heard.
-    pub(super) fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.state == State::Close
             && self.err == 0
             && self.flags.has_socket()

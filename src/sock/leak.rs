@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use crate::event::SockFlags;
-use crate::state::State;
+use crate::sock::event::SockFlags;
+use crate::sock::state::State;
 
 /// What kind of bug a leaked socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,8 +6,8 @@ use plain::Plain;
 use thiserror::Error;
 
 use crate::bpf::types as raw;
-use crate::conn::{Conn, Endpoint, SockPtr};
-use crate::state::State;
+use crate::sock::conn::{Conn, Endpoint, SockPtr};
+use crate::sock::state::State;
 
 // Each is `repr(C)`, of integers and arrays of them, and any bytes are a valid value.
 #[expect(unsafe_code, reason = "plain's promise, which holds for these types")]

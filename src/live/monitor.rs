@@ -5,13 +5,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::time::{ClockId, clock_getres, clock_gettime};
 
-use crate::age::{SLACK_NS, Tick};
-use crate::filter::Filter;
-use crate::privilege::NAMESPACES;
+use crate::host::privilege::NAMESPACES;
+use crate::live::schedule::{Reason, Schedule};
+use crate::live::table::{CAPACITY, Queue, Table};
 use crate::probe::{Config, Probe, ProbeError, Walked};
+use crate::report::filter::Filter;
 use crate::report::{Health, Moment, Report, SortKey};
-use crate::schedule::{Reason, Schedule};
-use crate::table::{CAPACITY, Queue, Table};
+use crate::sock::age::{SLACK_NS, Tick};
 
 /// How often a scan that has met sockets on the move looks again, before `list` gives up.
 const ATTEMPTS: usize = 4;

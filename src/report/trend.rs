@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::event::Pid;
+use crate::sock::event::Pid;
 
 /// How many reports a slope is made of, at the most.
 const WINDOW: usize = 60;

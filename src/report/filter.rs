@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::conn::Endpoint;
 use crate::report::SocketRow;
+use crate::sock::conn::Endpoint;
 
 /// What a row must be like to be shown. What is not said does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

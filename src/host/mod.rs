@@ -1,0 +1,8 @@
+//! Facts about this machine and this process: clocks, namespaces, privileges, signals.
+//!
+//! Each file asks the system for one kind of fact. It uses nothing of sockleak; all others may use it.
+
+pub mod netns;
+pub mod pidns;
+pub mod privilege;
+pub mod stop;
