@@ -19,7 +19,7 @@ use sockleak::report::{Health, Moment, Report, SortKey};
 use sockleak::sock::age::Tick;
 use sockleak::sock::conn::{Conn, Endpoint, SockPtr};
 use sockleak::sock::event::{
-    Actor, Holder, Process, Record, Sock, SockFlags, Stamps, Transition, decode,
+    Actor, Holder, Process, Progress, Record, Sock, SockFlags, Stamps, Transition, decode,
 };
 use sockleak::sock::state::{State, StateSet};
 use sockleak::view::json;
@@ -50,17 +50,23 @@ fn pointer(index: u32) -> SockPtr {
 }
 
 /// `SOCK_HAS_SOCKET`, `SOCK_HAS_FILE`, `SOCK_PEER_CLOSED` and `SOCK_CONNECTED` of `sockleak.h`.
-const FLAGS: SockFlags = SockFlags(0b1111);
+const FLAGS: SockFlags = SockFlags::HAS_SOCKET
+    .union(SockFlags::HAS_FILE)
+    .union(SockFlags::PEER_CLOSED)
+    .union(SockFlags::CONNECTED);
 
 fn held(index: u32) -> Record {
-    let holder = Holder { pid: 1_000 + index % PROCESSES, fd: 5 + index / PROCESSES };
+    let holder = Holder::at(1_000 + index % PROCESSES, 5 + index / PROCESSES);
     let sock = Sock {
         sock: pointer(index),
         conn: conn(index),
         cookie: None,
         state: State::CloseWait,
         flags: FLAGS,
+        progress: Progress::default(),
         unread: index % 3,
+        bytes_received: 0,
+        bytes_acked: 0,
         err: 0,
         stamps: Stamps {
             ktime: NOW,
@@ -69,14 +75,19 @@ fn held(index: u32) -> Record {
             rcv_tstamp: 250_000,
             lrcvtime: 250_000,
             lsndtime: 250_000,
+            ..Stamps::default()
         },
     };
     Record::Held(holder, sock)
 }
 
 fn process(pid: u32) -> Record {
-    let process =
-        Process { comm: "leaker".into(), uid: 0, open_fds: SOCKETS / PROCESSES, fd_limit: 1 << 20 };
+    let process = Process {
+        comm: "leaker".into(),
+        open_fds: SOCKETS / PROCESSES,
+        fd_limit: 1 << 20,
+        ..Process::default()
+    };
     Record::Process(1_000 + pid, process)
 }
 
@@ -89,6 +100,7 @@ fn transition(index: u32, old: State, new: State, ktime: u64) -> Transition {
         old,
         new,
         flags: FLAGS,
+        progress: Progress::default(),
         err: 0,
         actor: (old == State::CloseWait).then(|| Actor {
             pid: Some(1_000),

@@ -208,6 +208,7 @@ struct socket {
 enum sock_flags {
 	SOCK_DEAD = 0,
 	SOCK_DONE = 1,
+	SOCK_KEEPOPEN = 3,
 };
 struct request_sock {
 	struct request_sock *dl_next;
@@ -226,14 +227,27 @@ struct inet_timewait_sock {
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	struct request_sock_queue icsk_accept_queue;
+	__u8 icsk_retransmits;
+	__u8 icsk_probes_out;
+	__u32 icsk_probes_tstamp;
 	struct {
 		__u32 lrcvtime;
+		__u16 rcv_mss;
 	} icsk_ack;
 };
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 copied_seq;
 	__u32 rcv_nxt;
+	__u32 rcv_wup;
+	__u32 rcv_wnd;
+	__u32 write_seq;
+	__u32 snd_una;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	struct {
+		__u64 time;
+	} rcvq_space;
 	__u32 rcv_tstamp;
 	__u32 lsndtime;
 	__u64 tcp_mstamp;

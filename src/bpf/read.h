@@ -14,7 +14,7 @@
 #define SOCK_STREAM 1
 #define IPPROTO_TCP 6
 #define IPPROTO_MPTCP 262
-#define SHUTDOWN_MASK 3
+#define RCV_SHUTDOWN 1
 #define PROC_PID_INIT_INO 0xEFFFFFFCU
 #define MAX_PID_NS_LEVEL 32
 
@@ -160,18 +160,44 @@ static __always_inline __u16 read_flags(struct tcp_sock *tp, bool known)
 	return !!socket * SOCK_HAS_SOCKET | !!READ(known, socket, file) * SOCK_HAS_FILE |
 	       (bits >> SOCK_DONE & 1) * SOCK_PEER_CLOSED |
 	       (bits >> SOCK_DEAD & 1) * SOCK_ORPHAN |
+	       (bits >> SOCK_KEEPOPEN & 1) * SOCK_KEEPALIVE |
+	       !!READ(known, tp, SKC.skc_num) * SOCK_BOUND |
 	       kernel * SOCK_KERNEL |
-	       (shutdown == SHUTDOWN_MASK) * SOCK_SHUT_BOTH;
+	       (shutdown & RCV_SHUTDOWN) * SOCK_SHUT_RECEIVE |
+	       (shutdown >> 1 & 1) * SOCK_SHUT_SEND;
+}
+
+/* How much the peer may still send: the kernel's tcp_receive_window(). */
+static __always_inline __u32 receive_window(struct tcp_sock *tp, bool known)
+{
+	__u32 window = READ(known, tp, rcv_wup) + READ(known, tp, rcv_wnd) - READ(known, tp, rcv_nxt);
+
+	return (__s32)window < 0 ? 0 : window;
 }
 
 static __always_inline __u16 read_tcp_flags(struct tcp_sock *tp, bool known)
 {
+	__u32 backlog = READ(known, tp, SK.sk_max_ack_backlog);
+	__u32 mss = READ(known, tp, inet_conn.icsk_ack.rcv_mss);
+	__u8 unanswered = READ(known, tp, inet_conn.icsk_retransmits) |
+			  READ(known, tp, inet_conn.icsk_probes_out);
+	__u8 state = READ(known, tp, SKC.skc_state);
 	__u8 subflow = 0;
 
 	if (bpf_core_field_exists(tp->is_mptcp))
 		subflow = READ(known, tp, is_mptcp);
 	return read_flags(tp, known) | !!READ(known, tp, rcv_nxt) * SOCK_CONNECTED |
-	       !!subflow * SOCK_SUBFLOW;
+	       !!subflow * SOCK_SUBFLOW | (backlog && state != TCP_LISTEN) * SOCK_ACCEPTED |
+	       !!unanswered * SOCK_UNANSWERED |
+	       (receive_window(tp, known) < mss) * SOCK_WINDOW_CLOSED;
+}
+
+static __always_inline void read_progress(struct tcp_sock *tp, bool known,
+					  struct progress *progress)
+{
+	progress->copied_seq = READ(known, tp, copied_seq);
+	progress->write_seq = READ(known, tp, write_seq);
+	progress->snd_una = READ(known, tp, snd_una);
 }
 
 /*
@@ -208,11 +234,18 @@ static __always_inline void read_sock(struct tcp_sock *tp, bool known, struct so
 	record->conn.sport = read_sport(tp, known);
 	record->flags = read_tcp_flags(tp, known);
 	record->err = READ(known, tp, SK.sk_err);
-	record->unread = READ(known, tp, rcv_nxt) - READ(known, tp, copied_seq);
+	read_progress(tp, known, &record->progress);
+	record->unread = READ(known, tp, rcv_nxt) - record->progress.copied_seq;
 	record->mstamp = READ(known, tp, tcp_mstamp);
+	record->read_mstamp = READ(known, tp, rcvq_space.time);
+	record->bytes_received = READ(known, tp, bytes_received);
+	record->bytes_acked = READ(known, tp, bytes_acked);
 	record->rcv_tstamp = READ(known, tp, rcv_tstamp);
 	record->lrcvtime = READ(known, tp, inet_conn.icsk_ack.lrcvtime);
 	record->lsndtime = READ(known, tp, lsndtime);
+	/* Since 5.11 (9d9b1ee0b2d1). */
+	if (bpf_core_field_exists(tp->inet_conn.icsk_probes_tstamp))
+		record->probing_since = READ(known, tp, inet_conn.icsk_probes_tstamp);
 }
 
 #endif

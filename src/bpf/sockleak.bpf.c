@@ -24,6 +24,7 @@
 const enum record_kind *unused_record_kind __attribute__((unused));
 const enum sock_flag *unused_sock_flag __attribute__((unused));
 const enum sock_group *unused_sock_group __attribute__((unused));
+const enum process_flag *unused_process_flag __attribute__((unused));
 const enum transition_flag *unused_transition_flag __attribute__((unused));
 const struct transition_record *unused_transition __attribute__((unused));
 const struct sock_record *unused_sock __attribute__((unused));

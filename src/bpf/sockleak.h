@@ -23,16 +23,24 @@ enum record_kind {
 	RECORD_PROCESS = 6,  /* struct process_record: a process that holds one of the above */
 };
 
+/* Facts about a socket. User space takes these numbers from here. */
 enum sock_flag {
-	SOCK_HAS_SOCKET = 1 << 0,  /* a struct socket refers to it: it was accepted, or connected */
-	SOCK_HAS_FILE = 1 << 1,    /* and that one has a file: some descriptor, perhaps in flight */
-	SOCK_PEER_CLOSED = 1 << 2, /* the peer's FIN has arrived */
-	SOCK_CONNECTED = 1 << 3,   /* it was connected once (a refused connect() was not) */
-	SOCK_ORPHAN = 1 << 4,      /* its program has closed it; the kernel finishes alone */
-	SOCK_KERNEL = 1 << 5,      /* the kernel opened it, for itself or for MPTCP */
-	SOCK_SUBFLOW = 1 << 6,     /* it carries an MPTCP connection, which owns it */
-	SOCK_MPTCP = 1 << 7,       /* it is an MPTCP connection */
-	SOCK_SHUT_BOTH = 1 << 8,   /* both directions are shut down */
+	SOCK_HAS_SOCKET = 1 << 0,     /* a struct socket refers to it: it was accepted, or made by a program */
+	SOCK_HAS_FILE = 1 << 1,	      /* that one has a file: a descriptor, or a message, refers to it */
+	SOCK_PEER_CLOSED = 1 << 2,    /* the peer's FIN has arrived */
+	SOCK_CONNECTED = 1 << 3,      /* it was connected once (a refused connect() was not) */
+	SOCK_ORPHAN = 1 << 4,	      /* its program has closed it; the kernel finishes alone */
+	SOCK_KERNEL = 1 << 5,	      /* the kernel opened it, for itself or for MPTCP */
+	SOCK_SUBFLOW = 1 << 6,	      /* it carries an MPTCP connection, which owns it */
+	SOCK_MPTCP = 1 << 7,	      /* it is an MPTCP connection */
+	SOCK_SHUT_SEND = 1 << 8,      /* the program has shut down its sending side */
+	SOCK_SHUT_RECEIVE = 1 << 9,   /* the receiving side is shut down, by the program or by a FIN */
+	SOCK_ACCEPTED = 1 << 10,      /* it has kept its listener's backlog: it is a listener's child */
+	SOCK_BOUND = 1 << 11,	      /* it has a local port of its own */
+	SOCK_KEEPALIVE = 1 << 12,     /* SO_KEEPALIVE is set */
+	SOCK_UNANSWERED = 1 << 13,    /* it retransmits, or probes, and no answer has come */
+	SOCK_IN_RING = 1 << 14,	      /* RECORD_HELD: an io_uring's table of files refers to it */
+	SOCK_WINDOW_CLOSED = 1 << 15, /* the peer may send less than one segment */
 };
 
 /*
@@ -59,18 +67,26 @@ struct conn {
 	__u64 cookie; /* 0 while it has none */
 };
 
+/* Sequence numbers that move while a program reads and sends, and while its peer takes what was sent. */
+struct progress {
+	__u32 copied_seq; /* the program has read up to here, */
+	__u32 write_seq;  /* has written up to here, */
+	__u32 snd_una;	  /* and the peer has acknowledged up to here */
+};
+
 struct transition_record {
 	__u32 kind;
 	__u32 tgid; /* in the PID namespace of the reader; 0: not there, or no actor */
 	__u64 sock;
 	__u64 ktime; /* ns, CLOCK_MONOTONIC */
 	struct conn conn;
+	struct progress progress; /* all 0 for MPTCP */
 	__u16 sock_flags;
 	__u16 err; /* pending errno: why the connection was destroyed */
 	__u8 oldstate;
 	__u8 newstate;
 	__u8 flags;
-	__u8 pad;
+	__u8 pad[5];
 	__u8 comm[COMM_LEN];
 };
 
@@ -78,20 +94,26 @@ struct sock_record {
 	__u32 kind;
 	__u32 tgid; /* RECORD_HELD: the holder, in the PID namespace of the reader */
 	__u64 sock;
-	__u64 listener; /* RECORD_QUEUED: whose queue it waits in */
-	__u64 ktime;	/* ns, CLOCK_MONOTONIC: when this was read */
-	__u64 mstamp;	/* us, CLOCK_MONOTONIC: last packet in or out */
+	__u64 listener;	      /* RECORD_QUEUED: whose queue it waits in */
+	__u64 ktime;	      /* ns, CLOCK_MONOTONIC: when this was read */
+	__u64 mstamp;	      /* us, CLOCK_MONOTONIC: last packet in or out, or read that copied data */
+	__u64 read_mstamp;    /* us, CLOCK_MONOTONIC: a read that copied data; later ones may not be noted */
+	__u64 bytes_received; /* one of them for a FIN */
+	__u64 bytes_acked;
 	struct conn conn;
-	__u32 jiffies;	  /* the low half, when this was read; the next three are in its terms */
-	__u32 rcv_tstamp; /* last ACK received */
-	__u32 lrcvtime;	  /* last data received */
-	__u32 lsndtime;	  /* last data sent */
-	__u32 fd;	  /* RECORD_HELD: the descriptor */
-	__u32 unread;	  /* rcv_nxt - copied_seq: unread bytes, and one for a FIN */
+	struct progress progress;
+	__u32 unread;	     /* rcv_nxt - copied_seq: unread bytes, and one for a FIN */
+	__u32 jiffies;	     /* the low half, when this was read; the next four are in its terms */
+	__u32 rcv_tstamp;    /* last ACK received */
+	__u32 lrcvtime;	     /* last data received */
+	__u32 lsndtime;	     /* last data sent */
+	__u32 probing_since; /* since when the peer's window has been closed; 0: it is open, or not known */
+	__u32 fd;	     /* RECORD_HELD: the descriptor; SOCK_IN_RING: the ring's */
+	__u32 slot;	     /* SOCK_IN_RING: where in the ring's table */
 	__u16 flags;
 	__u16 err; /* pending errno: why the connection was destroyed */
 	__u8 state;
-	__u8 pad[3];
+	__u8 pad[7];
 };
 
 struct listener_record {
@@ -105,12 +127,26 @@ struct listener_record {
 	__u32 pad;
 };
 
+enum process_flag {
+	PROCESS_STOPPED = 1 << 0, /* by a signal, or by a debugger */
+};
+
+/* A process, and what its descriptors refer to. What is in none of these counts is a file. */
 struct process_record {
 	__u32 kind;
 	__u32 tgid;
-	__u32 uid; /* effective */
+	__u64 start_time; /* ns, CLOCK_MONOTONIC: with tgid, it names a process for good */
+	__u64 fd_limit;	  /* RLIMIT_NOFILE, soft */
+	__u32 uid;	  /* effective */
+	__u32 flags;
 	__u32 open_fds;
-	__u64 fd_limit; /* RLIMIT_NOFILE, soft */
+	__u32 connected; /* TCP, neither listening nor in CLOSE */
+	__u32 listening; /* TCP */
+	__u32 closed;	 /* TCP in CLOSE */
+	__u32 other_sockets;
+	__u32 idle;	      /* of the connected: ESTABLISHED, and no data either way for an hour */
+	__u32 idle_unguarded; /* of these: without keepalive */
+	__u32 pad;
 	__u8 comm[COMM_LEN];
 };
 
@@ -121,10 +157,11 @@ struct netns_record {
 };
 
 _Static_assert(sizeof(struct conn) == 48, "conn");
-_Static_assert(sizeof(struct transition_record) == 96, "transition_record");
-_Static_assert(sizeof(struct sock_record) == 120, "sock_record");
+_Static_assert(sizeof(struct progress) == 12, "progress");
+_Static_assert(sizeof(struct transition_record) == 112, "transition_record");
+_Static_assert(sizeof(struct sock_record) == 168, "sock_record");
 _Static_assert(sizeof(struct listener_record) == 80, "listener_record");
-_Static_assert(sizeof(struct process_record) == 40, "process_record");
+_Static_assert(sizeof(struct process_record) == 80, "process_record");
 _Static_assert(sizeof(struct netns_record) == 8, "netns_record");
 
 #endif

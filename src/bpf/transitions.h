@@ -8,6 +8,7 @@
 
 #define PF_EXITING 0x00000004
 #define PF_KTHREAD 0x00200000
+#define SHUT_BOTH (SOCK_SHUT_SEND | SOCK_SHUT_RECEIVE)
 
 /* Whether the kernel has a helper. Without it, the verifier drops the branch as dead. */
 #define HAS_HELPER(name) bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_##name)
@@ -70,7 +71,7 @@ static __always_inline bool made_by_current(int oldstate, int newstate, __u16 fl
 		return newstate == TCP_SYN_SENT;
 	if (oldstate != TCP_CLOSE_WAIT)
 		return false;
-	return newstate == TCP_LAST_ACK || (newstate == TCP_CLOSE && flags & SOCK_SHUT_BOTH);
+	return newstate == TCP_LAST_ACK || (newstate == TCP_CLOSE && (flags & SHUT_BOTH) == SHUT_BOTH);
 }
 
 /* Both sides have shut it down, and its descriptor is open. */
@@ -99,6 +100,8 @@ static __always_inline void describe(struct transition_record *record, struct tc
 	record->err = READ(known, tp, SK.sk_err);
 	read_conn(tp, known, &record->conn);
 	record->conn.sport = read_sport(tp, known);
+	if (!(flags & SOCK_MPTCP))
+		read_progress(tp, known, &record->progress);
 }
 
 static __always_inline void send(struct transition_record *record)

@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 pub use super::tracked::Tracked;
 use crate::sock::age::{SLACK_NS, Since, Tick};
 use crate::sock::conn::SockPtr;
-use crate::sock::event::{Holder, Listener, Pid, Process, Record, Sock, Transition};
+use crate::sock::event::{Holder, Listener, Pid, Process, Record, Sock, SockFlags, Transition};
 use crate::sock::state::{State, StateSet};
 use crate::sock::sums::Sums;
 
@@ -182,8 +182,8 @@ impl Table {
             // its descriptor open (or it in its queue). A close() leaves neither.
             State::Close => {
                 transition.err != 0
-                    && !transition.flags.orphan()
-                    && !transition.flags.shut_both()
+                    && !transition.flags.contains(SockFlags::ORPHAN)
+                    && !transition.flags.contains(SockFlags::SHUT_BOTH)
                     && (self.watched.contains(State::Close)
                         || transition.was_reset() && self.watched.contains(State::CloseWait))
             }
@@ -245,7 +245,8 @@ impl Table {
             let at = queue.listener.conn;
             (at.netns, at.local.port) == (sock.conn.netns, sock.conn.local.port)
         };
-        !sock.flags.has_socket() && self.queues.get(&listener).is_some_and(belongs)
+        !sock.flags.contains(SockFlags::HAS_SOCKET)
+            && self.queues.get(&listener).is_some_and(belongs)
     }
 
     /// Whether there are sockets for which the scan under way has found neither a descriptor nor a
@@ -263,8 +264,8 @@ impl Table {
         let counts = |tracked: &Tracked| {
             tracked.seen >= began
                 && !tracked.holders.is_empty()
-                && tracked.flags.has_socket()
-                && !tracked.flags.is_mptcp()
+                && tracked.flags.contains(SockFlags::HAS_SOCKET)
+                && !tracked.flags.contains(SockFlags::MPTCP)
                 && !matches!(tracked.state, State::Close | State::Listen)
                 && !closed.contains(&tracked.conn.netns)
         };
@@ -349,7 +350,8 @@ impl Table {
     /// Whether a socket belongs into the table: the program's twin of `is_watched()` in the BPF
     /// programs, needed because a socket can change between that look and its reading.
     fn watches(&self, sock: &Sock) -> bool {
-        let was_close_wait = sock.state == State::Close && sock.flags.peer_closed();
+        let was_close_wait =
+            sock.state == State::Close && sock.flags.contains(SockFlags::PEER_CLOSED);
         self.watched.contains(sock.state)
             || was_close_wait && self.watched.contains(State::CloseWait)
     }

@@ -119,10 +119,10 @@ impl Tracked {
     pub(crate) fn is_ending(&self) -> bool {
         self.state == State::Close
             && self.err == 0
-            && self.flags.has_socket()
-            && self.flags.peer_closed()
+            && self.flags.contains(SockFlags::HAS_SOCKET)
+            && self.flags.contains(SockFlags::PEER_CLOSED)
             // Of these, nothing tells when they came to their end.
-            && !self.flags.is_mptcp()
+            && !self.flags.contains(SockFlags::MPTCP)
             && self.is_passing(self.seen)
     }
 
@@ -142,7 +142,7 @@ impl Tracked {
 
     /// How many bytes the program has not read; `None` where no scan has looked, or could see it.
     pub fn unread_bytes(&self) -> Option<u32> {
-        let fin = u32::from(self.flags.peer_closed() && self.unread > 0);
+        let fin = u32::from(self.flags.contains(SockFlags::PEER_CLOSED) && self.unread > 0);
         (self.seen != 0 && !self.flags.read_by_mptcp()).then(|| self.unread - fin)
     }
 }

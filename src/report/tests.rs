@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::sock::age::Tick;
 use crate::sock::conn::Conn;
-use crate::sock::event::{Listener, Process, Record, Sock, SockFlags, Stamps, Transition};
+use crate::sock::event::{
+    Listener, Process, Progress, Record, Sock, SockFlags, Stamps, Transition,
+};
 use crate::sock::leak::Verdict;
 use crate::sock::state::{State, StateSet};
 
@@ -14,8 +16,11 @@ pub(crate) const SECOND: u64 = 1_000_000_000;
 const NOW: u64 = 100 * 86_400 * SECOND;
 
 // The bits of `enum sock_flag`: of a socket with a descriptor, and of one in a queue.
-const HELD: SockFlags = SockFlags(0b1111);
-const QUEUED: SockFlags = SockFlags(0b1100);
+const HELD: SockFlags = SockFlags::HAS_SOCKET
+    .union(SockFlags::HAS_FILE)
+    .union(SockFlags::PEER_CLOSED)
+    .union(SockFlags::CONNECTED);
+const QUEUED: SockFlags = SockFlags::PEER_CLOSED.union(SockFlags::CONNECTED);
 
 pub(crate) fn now() -> Moment {
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_403_400_123);
@@ -37,7 +42,10 @@ pub(crate) fn sock(place: u64, age: u32) -> Sock {
         cookie: None,
         state: State::CloseWait,
         flags: HELD,
+        progress: Progress::default(),
         unread: 0,
+        bytes_received: 0,
+        bytes_acked: 0,
         err: 0,
         stamps: Stamps {
             ktime: NOW,
@@ -46,12 +54,13 @@ pub(crate) fn sock(place: u64, age: u32) -> Sock {
             rcv_tstamp: then,
             lrcvtime: then,
             lsndtime: then,
+            ..Stamps::default()
         },
     }
 }
 
 pub(crate) fn held(pid: Pid, fd: u32, sock: &Sock) -> Record {
-    Record::Held(Holder { pid, fd }, sock.clone())
+    Record::Held(Holder::at(pid, fd), sock.clone())
 }
 
 /// A socket in the queue of a listener that a process has open; the listener comes first.
@@ -63,11 +72,14 @@ pub(crate) fn queued(pid: Pid, fd: u32, sock: &Sock) -> [Record; 2] {
         max_backlog: 128,
     };
     let waiting = Sock { flags: QUEUED, ..sock.clone() };
-    [Record::Listener(Holder { pid, fd }, listener), Record::Queued(SockPtr(9), waiting)]
+    [Record::Listener(Holder::at(pid, fd), listener), Record::Queued(SockPtr(9), waiting)]
 }
 
 pub(crate) fn process(pid: Pid, comm: &str) -> Record {
-    Record::Process(pid, Process { comm: comm.into(), uid: 0, open_fds: 9, fd_limit: 1024 })
+    Record::Process(
+        pid,
+        Process { comm: comm.into(), open_fds: 9, fd_limit: 1024, ..Process::default() },
+    )
 }
 
 /// A table after a scan; these sockets' transitions were seen before it, each as long ago as the
@@ -83,6 +95,7 @@ pub(crate) fn table(seen: &[&Sock], scan: impl IntoIterator<Item = Record>) -> T
             old: State::Established,
             new: sock.state,
             flags: sock.flags,
+            progress: sock.progress,
             err: 0,
             actor: None,
         });
@@ -133,7 +146,7 @@ fn a_queued_socket_is_counted_once_for_its_listener() {
     let waiting = sock(1, 60);
     let [listener, queued] = queued(7, 3, &waiting);
     let Record::Listener(_, twin) = listener.clone() else { unreachable!() };
-    let table = table(&[], [listener, Record::Listener(Holder { pid: 8, fd: 4 }, twin), queued]);
+    let table = table(&[], [listener, Record::Listener(Holder::at(8, 4), twin), queued]);
     let report = report(&table);
     assert!(report.sockets.iter().all(|row| row.ownership == Ownership::Listener));
     assert_eq!(report.sockets.len(), 2);

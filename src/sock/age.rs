@@ -136,6 +136,7 @@ mod tests {
             rcv_tstamp: 100_000 - 2_500, // 10 s ago
             lrcvtime: 100_000 - 5_000,   // 20 s ago
             lsndtime: 100_000 - 1_250,   // 5 s ago
+            ..Stamps::default()
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 
+use bitflags::bitflags;
 use plain::Plain;
 use thiserror::Error;
 
@@ -40,13 +41,22 @@ pub enum Record {
     Process(Pid, Process),
 }
 
-/// A process and the descriptor through which it holds a socket.
+/// A process, and through what it holds a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Holder {
     /// The process.
     pub pid: Pid,
-    /// The descriptor.
+    /// The descriptor: the socket's own, or that of an io_uring.
     pub fd: u32,
+    /// Where in the table of that io_uring.
+    pub slot: Option<u32>,
+}
+
+impl Holder {
+    /// A process that has the socket open at a descriptor.
+    pub fn at(pid: Pid, fd: u32) -> Self {
+        Self { pid, fd, slot: None }
+    }
 }
 
 /// A change of state, at the time when it happened.
@@ -66,6 +76,8 @@ pub struct Transition {
     pub new: State,
     /// What the socket was like at that moment.
     pub flags: SockFlags,
+    /// How far the program and its peer had come.
+    pub progress: Progress,
     /// The pending errno, 0 for none.
     pub err: u16,
     /// The task that made it, where the task that ran is the one that made it.
@@ -104,8 +116,14 @@ pub struct Sock {
     pub state: State,
     /// More about it.
     pub flags: SockFlags,
+    /// How far the program and its peer have come.
+    pub progress: Progress,
     /// `rcv_nxt - copied_seq`: unread bytes, and one for an unread FIN.
     pub unread: u32,
+    /// How many bytes have come from the peer, one of them for a FIN.
+    pub bytes_received: u64,
+    /// How many bytes the peer has acknowledged.
+    pub bytes_acked: u64,
     /// The pending errno, 0 for none.
     pub err: u16,
     /// When it was seen, and when it was last active.
@@ -127,6 +145,22 @@ pub struct Stamps {
     pub lrcvtime: u32,
     /// The last data sent: jiffies.
     pub lsndtime: u32,
+    /// Since when the peer's window has been closed: jiffies; 0 where it is open, or not known.
+    pub probing_since: u32,
+    /// A read that copied data: µs, `CLOCK_MONOTONIC`. Later reads may not be noted.
+    pub read_mstamp: u64,
+}
+
+/// Sequence numbers that move while a program reads and sends, and while its peer takes what was
+/// sent. All are 0 where nothing is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The program has read up to here.
+    pub copied_seq: u32,
+    /// The program has written up to here.
+    pub write_seq: u32,
+    /// The peer has acknowledged up to here.
+    pub snd_una: u32,
 }
 
 /// A listening socket.
@@ -143,74 +177,94 @@ pub struct Listener {
 }
 
 /// A process that holds sockets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
     /// Its name, unsanitised.
     pub comm: String,
     /// Its effective user, as the initial user namespace numbers it.
     pub uid: u32,
+    /// When it began: ns, `CLOCK_MONOTONIC`. With its number, it names a process for good.
+    pub start_time: u64,
+    /// A signal or a debugger has stopped it.
+    pub stopped: bool,
+    /// How many descriptors it may have open: the soft `RLIMIT_NOFILE`.
+    pub fd_limit: u64,
     /// How many descriptors it has open.
     pub open_fds: u32,
-    /// How many it may have open: the soft `RLIMIT_NOFILE`.
-    pub fd_limit: u64,
+    /// What they refer to.
+    pub descriptors: Descriptors,
 }
 
-/// The bits of `enum sock_flag`.
+/// Descriptors of a process by what they refer to. All others are files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SockFlags(pub u16);
+pub struct Descriptors {
+    /// TCP connections.
+    pub connected: u32,
+    /// TCP listeners.
+    pub listening: u32,
+    /// TCP sockets in CLOSE.
+    pub closed: u32,
+    /// Sockets of other protocols.
+    pub other_sockets: u32,
+    /// Of the connections: established ones on which no data has gone either way for an hour.
+    pub idle: u32,
+    /// Of these: those without keepalive.
+    pub idle_unguarded: u32,
+}
+
+bitflags! {
+    /// Facts about a socket: the bits of `enum sock_flag`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct SockFlags: u16 {
+        /// A `struct socket` refers to it: it was accepted, or made by a program.
+        const HAS_SOCKET = raw::sock_flag::SOCK_HAS_SOCKET.0 as u16;
+        /// That one has a file: a descriptor, or a message, refers to it.
+        const HAS_FILE = raw::sock_flag::SOCK_HAS_FILE.0 as u16;
+        /// The peer's FIN has arrived.
+        const PEER_CLOSED = raw::sock_flag::SOCK_PEER_CLOSED.0 as u16;
+        /// It was connected once.
+        const CONNECTED = raw::sock_flag::SOCK_CONNECTED.0 as u16;
+        /// Its program has closed it; the kernel finishes alone.
+        const ORPHAN = raw::sock_flag::SOCK_ORPHAN.0 as u16;
+        /// The kernel opened it, for itself or for MPTCP.
+        const KERNEL = raw::sock_flag::SOCK_KERNEL.0 as u16;
+        /// It carries an MPTCP connection, which owns it.
+        const SUBFLOW = raw::sock_flag::SOCK_SUBFLOW.0 as u16;
+        /// It is an MPTCP connection, and in no hash table of TCP's.
+        const MPTCP = raw::sock_flag::SOCK_MPTCP.0 as u16;
+        /// The program has shut down its sending side.
+        const SHUT_SEND = raw::sock_flag::SOCK_SHUT_SEND.0 as u16;
+        /// The receiving side is shut down, by the program or by a FIN.
+        const SHUT_RECEIVE = raw::sock_flag::SOCK_SHUT_RECEIVE.0 as u16;
+        /// A listener's child.
+        const ACCEPTED = raw::sock_flag::SOCK_ACCEPTED.0 as u16;
+        /// It has a local port of its own.
+        const BOUND = raw::sock_flag::SOCK_BOUND.0 as u16;
+        /// `SO_KEEPALIVE` is set.
+        const KEEPALIVE = raw::sock_flag::SOCK_KEEPALIVE.0 as u16;
+        /// It retransmits, or probes, and no answer has come.
+        const UNANSWERED = raw::sock_flag::SOCK_UNANSWERED.0 as u16;
+        /// An io_uring's table of files refers to it.
+        const IN_RING = raw::sock_flag::SOCK_IN_RING.0 as u16;
+        /// The peer may send less than one segment.
+        const WINDOW_CLOSED = raw::sock_flag::SOCK_WINDOW_CLOSED.0 as u16;
+        /// Both directions are shut down: a `close()` does that first.
+        const SHUT_BOTH = Self::SHUT_SEND.bits() | Self::SHUT_RECEIVE.bits();
+    }
+}
 
 impl SockFlags {
-    fn has(self, flag: raw::sock_flag) -> bool {
-        u32::from(self.0) & flag.0 != 0
-    }
-
-    /// It was accepted, or made by a program.
-    pub fn has_socket(self) -> bool {
-        self.has(raw::sock_flag::SOCK_HAS_SOCKET)
-    }
-
-    /// Some descriptor refers to it, though perhaps one in flight.
-    pub fn has_file(self) -> bool {
-        self.has(raw::sock_flag::SOCK_HAS_FILE)
-    }
-
-    /// The peer's FIN has arrived.
-    pub fn peer_closed(self) -> bool {
-        self.has(raw::sock_flag::SOCK_PEER_CLOSED)
-    }
-
-    /// It was connected once.
-    pub fn connected(self) -> bool {
-        self.has(raw::sock_flag::SOCK_CONNECTED)
-    }
-
     /// No program will ever refer to it: closed already, or the kernel's own.
     pub fn ownerless(self) -> bool {
-        let kernel = self.has(raw::sock_flag::SOCK_KERNEL);
         // The kernel opens MPTCP's subflows, but on behalf of a program.
-        let subflow = self.has(raw::sock_flag::SOCK_SUBFLOW);
-        self.has(raw::sock_flag::SOCK_ORPHAN) || kernel && !subflow
+        let of_kernel = self.contains(Self::KERNEL) && !self.contains(Self::SUBFLOW);
+        self.contains(Self::ORPHAN) || of_kernel
     }
 
     /// The program reads from an MPTCP connection: what TCP has delivered to that says nothing of
     /// what the program has read.
     pub fn read_by_mptcp(self) -> bool {
-        self.is_mptcp() || self.has(raw::sock_flag::SOCK_SUBFLOW)
-    }
-
-    /// It is an MPTCP connection, and on no list of TCP's.
-    pub fn is_mptcp(self) -> bool {
-        self.has(raw::sock_flag::SOCK_MPTCP)
-    }
-
-    /// Its program has closed it.
-    pub fn orphan(self) -> bool {
-        self.has(raw::sock_flag::SOCK_ORPHAN)
-    }
-
-    /// Both directions are shut down: the program is closing it.
-    pub fn shut_both(self) -> bool {
-        self.has(raw::sock_flag::SOCK_SHUT_BOTH)
+        self.intersects(Self::MPTCP | Self::SUBFLOW)
     }
 }
 
@@ -245,7 +299,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), DecodeError> {
         }
         raw::record_kind::RECORD_HELD => {
             let (record, len) = copy::<raw::sock_record>(bytes)?;
-            (Record::Held(Holder { pid: record.tgid, fd: record.fd }, sock(&record)?), len)
+            (Record::Held(holder(&record), sock(&record)?), len)
         }
         raw::record_kind::RECORD_QUEUED => {
             let (record, len) = copy::<raw::sock_record>(bytes)?;
@@ -263,16 +317,11 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), DecodeError> {
                 backlog: record.backlog,
                 max_backlog: record.max_backlog,
             };
-            (Record::Listener(Holder { pid: record.tgid, fd: record.fd }, listener), len)
+            (Record::Listener(Holder::at(record.tgid, record.fd), listener), len)
         }
         raw::record_kind::RECORD_PROCESS => {
             let (record, len) = copy::<raw::process_record>(bytes)?;
-            let process = Process {
-                comm: comm(&record.comm),
-                uid: record.uid,
-                open_fds: record.open_fds,
-                fd_limit: record.fd_limit,
-            };
+            let process = process(&record);
             (Record::Process(record.tgid, process), len)
         }
         _ => return Err(DecodeError::Kind(kind.0)),
@@ -303,7 +352,8 @@ pub fn transition(record: &raw::transition_record) -> Result<Transition, DecodeE
         cookie: cookie(&record.conn),
         old: state(record.oldstate)?,
         new: state(record.newstate)?,
-        flags: SockFlags(record.sock_flags),
+        flags: SockFlags::from_bits_retain(record.sock_flags),
+        progress: progress(&record.progress),
         err: record.err,
         actor: has(raw::transition_flag::ACTOR).then(|| Actor {
             pid: (record.tgid != 0).then_some(record.tgid),
@@ -313,14 +363,47 @@ pub fn transition(record: &raw::transition_record) -> Result<Transition, DecodeE
     })
 }
 
+fn holder(record: &raw::sock_record) -> Holder {
+    let in_ring = SockFlags::from_bits_retain(record.flags).contains(SockFlags::IN_RING);
+    Holder { pid: record.tgid, fd: record.fd, slot: in_ring.then_some(record.slot) }
+}
+
+fn process(record: &raw::process_record) -> Process {
+    Process {
+        comm: comm(&record.comm),
+        uid: record.uid,
+        start_time: record.start_time,
+        stopped: record.flags & raw::process_flag::PROCESS_STOPPED.0 != 0,
+        fd_limit: record.fd_limit,
+        open_fds: record.open_fds,
+        descriptors: Descriptors {
+            connected: record.connected,
+            listening: record.listening,
+            closed: record.closed,
+            other_sockets: record.other_sockets,
+            idle: record.idle,
+            idle_unguarded: record.idle_unguarded,
+        },
+    }
+}
+
+fn progress(progress: &raw::progress) -> Progress {
+    let raw::progress { copied_seq, write_seq, snd_una } = *progress;
+    Progress { copied_seq, write_seq, snd_una }
+}
+
 fn sock(record: &raw::sock_record) -> Result<Sock, DecodeError> {
     Ok(Sock {
         sock: SockPtr(record.sock),
         conn: conn(&record.conn),
         cookie: cookie(&record.conn),
         state: state(record.state)?,
-        flags: SockFlags(record.flags),
+        // The holder tells whether it is in a ring.
+        flags: SockFlags::from_bits_retain(record.flags) - SockFlags::IN_RING,
+        progress: progress(&record.progress),
         unread: record.unread,
+        bytes_received: record.bytes_received,
+        bytes_acked: record.bytes_acked,
         err: record.err,
         stamps: Stamps {
             ktime: record.ktime,
@@ -329,6 +412,8 @@ fn sock(record: &raw::sock_record) -> Result<Sock, DecodeError> {
             rcv_tstamp: record.rcv_tstamp,
             lrcvtime: record.lrcvtime,
             lsndtime: record.lsndtime,
+            probing_since: record.probing_since,
+            read_mstamp: record.read_mstamp,
         },
     })
 }
@@ -386,7 +471,7 @@ mod tests {
         let (record, len) = decode(bytes(&held())).unwrap();
         assert_eq!(len, size_of::<raw::sock_record>());
         let Record::Held(holder, sock) = record else { panic!("{record:?}") };
-        assert_eq!(holder, Holder { pid: 42, fd: 5 });
+        assert_eq!(holder, Holder::at(42, 5));
         assert_eq!(sock.conn.local.to_string(), "127.0.0.1:9005");
         assert_eq!(sock.conn.remote.to_string(), "127.0.0.1:48814");
         assert_eq!((sock.state, sock.unread, sock.cookie), (State::CloseWait, 6, None));
@@ -416,7 +501,7 @@ mod tests {
     fn wrong_sizes_kinds_and_states_are_errors() {
         let mut raw = held();
         assert_eq!(decode(&[]), Err(DecodeError::Short(0)));
-        assert_eq!(decode(&bytes(&raw)[..119]), Err(DecodeError::Short(119)));
+        assert_eq!(decode(&bytes(&raw)[..167]), Err(DecodeError::Short(167)));
         raw.state = 13;
         assert_eq!(decode(bytes(&raw)), Err(DecodeError::State(13)));
         raw.kind = 99;
@@ -425,7 +510,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_decode_or_fail(kind in 0u32..8, rest in prop::collection::vec(any::<u8>(), 0..160)) {
+        fn any_bytes_decode_or_fail(kind in 0u32..8, rest in prop::collection::vec(any::<u8>(), 0..200)) {
             let bytes: Vec<u8> = kind.to_ne_bytes().into_iter().chain(rest).collect();
             if let Ok((_, len)) = decode(&bytes) {
                 prop_assert!(len <= bytes.len());

@@ -39,7 +39,9 @@ impl Verdict {
             State::CloseWait | State::Close | State::Established if queued => {
                 Some(Self::NeverAccepted)
             }
-            State::Close => (flags.connected() && err != 0).then_some(Self::Reset),
+            State::Close => {
+                (flags.contains(SockFlags::CONNECTED) && err != 0).then_some(Self::Reset)
+            }
             State::CloseWait if flags.read_by_mptcp() => None,
             State::CloseWait => Some(match unread {
                 0 => Self::EofRead,
@@ -167,7 +169,7 @@ impl FromStr for Verdict {
 mod tests {
     use super::*;
 
-    const CONNECTED: SockFlags = SockFlags(8);
+    const CONNECTED: SockFlags = SockFlags::CONNECTED;
 
     #[test]
     fn what_is_unread_decides_in_close_wait() {
@@ -189,12 +191,12 @@ mod tests {
         let of = |flags, err| Verdict::of(State::Close, flags, false, 0, err);
         assert_eq!(of(CONNECTED, 32), Some(Verdict::Reset));
         assert_eq!(of(CONNECTED, 0), None);
-        assert_eq!(of(SockFlags(0), 111), None, "a refused connect() was never a connection");
+        assert_eq!(of(SockFlags::empty(), 111), None, "a refused connect() was never a connection");
     }
 
     #[test]
     fn of_mptcp_nothing_is_guessed() {
-        const SUBFLOW: SockFlags = SockFlags(8 | 64);
+        const SUBFLOW: SockFlags = SockFlags::CONNECTED.union(SockFlags::SUBFLOW);
         assert_eq!(Verdict::of(State::CloseWait, SUBFLOW, false, 0, 0), None);
         assert_eq!(
             Verdict::of(State::CloseWait, SUBFLOW, true, 0, 0),

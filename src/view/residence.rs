@@ -35,7 +35,7 @@ impl Residence {
 mod tests {
     use super::*;
     use crate::sock::conn::{Conn, Endpoint};
-    use crate::sock::event::SockFlags;
+    use crate::sock::event::{Progress, SockFlags};
 
     fn transition(old: State, new: State, ktime: u64) -> Transition {
         let end = Endpoint::new([0; 16], 0);
@@ -46,7 +46,8 @@ mod tests {
             cookie: None,
             old,
             new,
-            flags: SockFlags(0),
+            flags: SockFlags::empty(),
+            progress: Progress::default(),
             err: 0,
             actor: None,
         }

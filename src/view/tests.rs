@@ -10,7 +10,7 @@ use crate::report::group::{GroupBy, Grouped};
 use crate::report::tests::{self, SECOND, end, held, now, process, queued, sock, table};
 use crate::report::{Moment, Report};
 use crate::sock::conn::{Conn, Endpoint, SockPtr};
-use crate::sock::event::{Actor, Record, Sock, SockFlags, Transition};
+use crate::sock::event::{Actor, Progress, Record, Sock, SockFlags, Transition};
 use crate::sock::state::State;
 
 /// A leak of data, a descriptor in flight, and a connection that nobody accepts.
@@ -159,7 +159,8 @@ fn an_event_names_its_actor_or_nobody() {
         cookie: None,
         old: State::CloseWait,
         new: State::LastAck,
-        flags: SockFlags(0),
+        flags: SockFlags::empty(),
+        progress: Progress::default(),
         err: 0,
         actor,
     };

@@ -7,19 +7,18 @@ use proptest::prelude::*;
 use super::*;
 use crate::sock::age::STAMP_SLACK_NS;
 use crate::sock::conn::{Conn, Endpoint};
-use crate::sock::event::{SockFlags, Stamps};
+use crate::sock::event::{Progress, SockFlags, Stamps};
 use crate::sock::leak::Verdict;
 
 const MS: u64 = 1_000_000;
 const TICK: Tick = Tick { ns: 4 * MS };
 
-// The bits of `enum sock_flag`.
-const SOCKET: u16 = 1;
-const FILE: u16 = 2;
-const PEER_CLOSED: u16 = 4;
-const CONNECTED: u16 = 8;
-const SHUT_BOTH: u16 = 256;
-const HELD: u16 = SOCKET | FILE | PEER_CLOSED | CONNECTED;
+const PEER_CLOSED: SockFlags = SockFlags::PEER_CLOSED;
+const SHUT_BOTH: SockFlags = SockFlags::SHUT_BOTH;
+/// Of a connection in an accept queue, whose peer has gone.
+const QUEUED: SockFlags = PEER_CLOSED.union(SockFlags::CONNECTED);
+/// The same with a descriptor.
+const HELD: SockFlags = QUEUED.union(SockFlags::HAS_SOCKET).union(SockFlags::HAS_FILE);
 
 fn table() -> Table {
     Table::new(StateSet::CLOSE_WAIT, TICK, 100)
@@ -30,7 +29,7 @@ fn conn(port: u16) -> Conn {
     Conn { local: end(80), remote: end(port), netns: 1 }
 }
 
-fn transition(sock: u64, ms: u64, old: State, new: State, flags: u16) -> Transition {
+fn transition(sock: u64, ms: u64, old: State, new: State, flags: SockFlags) -> Transition {
     Transition {
         ktime: ms * MS,
         sock: SockPtr(sock),
@@ -38,7 +37,8 @@ fn transition(sock: u64, ms: u64, old: State, new: State, flags: u16) -> Transit
         cookie: None,
         old,
         new,
-        flags: SockFlags(flags),
+        flags,
+        progress: Progress::default(),
         err: 0,
         actor: None,
     }
@@ -60,8 +60,11 @@ fn seen(sock: u64, ms: u64, idle_ms: u64) -> Sock {
         conn: conn(1000),
         cookie: None,
         state: State::CloseWait,
-        flags: SockFlags(HELD),
+        flags: HELD,
+        progress: Progress::default(),
         unread: 0,
+        bytes_received: 0,
+        bytes_acked: 0,
         err: 0,
         stamps: Stamps {
             ktime: ms * MS,
@@ -70,12 +73,13 @@ fn seen(sock: u64, ms: u64, idle_ms: u64) -> Sock {
             rcv_tstamp: jiffies(ms - idle_ms),
             lrcvtime: jiffies(ms - idle_ms),
             lsndtime: jiffies(ms - idle_ms),
+            ..Stamps::default()
         },
     }
 }
 
 fn holder(pid: Pid, fd: u32) -> Holder {
-    Holder { pid, fd }
+    Holder::at(pid, fd)
 }
 
 /// A complete scan at this time.
@@ -189,7 +193,7 @@ fn listener(sock: u64, port: u16) -> Listener {
 #[test]
 fn a_queued_socket_belongs_to_its_listeners_holders_until_it_is_accepted() {
     let mut table = table();
-    let waiting = Sock { flags: SockFlags(PEER_CLOSED | CONNECTED), ..seen(1, 600, 10) };
+    let waiting = Sock { flags: QUEUED, ..seen(1, 600, 10) };
     let records = [
         Record::Listener(holder(7, 3), listener(9, 80)),
         Record::Listener(holder(8, 3), listener(9, 80)),
@@ -209,7 +213,7 @@ fn a_queued_socket_belongs_to_its_listeners_holders_until_it_is_accepted() {
 #[test]
 fn a_walk_that_strayed_into_another_queue_is_not_believed() {
     let mut table = table();
-    let waiting = Sock { flags: SockFlags(PEER_CLOSED | CONNECTED), ..seen(1, 600, 10) };
+    let waiting = Sock { flags: QUEUED, ..seen(1, 600, 10) };
     let records = [
         Record::Listener(holder(7, 3), listener(9, 443)),
         Record::Queued(SockPtr(9), waiting),
@@ -243,22 +247,22 @@ fn a_reset_keeps_the_row_and_its_age() {
 #[test]
 fn a_close_is_never_a_reset() {
     // With data unread; by disconnect(); of a listener with its queue.
-    for flags in [HELD | SHUT_BOTH, HELD, PEER_CLOSED | CONNECTED] {
+    for flags in [HELD | SHUT_BOTH, HELD, QUEUED] {
         let mut table = table();
         table.apply(enters(1, 500));
         table.apply(transition(1, 600, State::CloseWait, State::Close, flags));
-        assert!(table.is_empty(), "{flags}");
+        assert!(table.is_empty(), "{flags:?}");
     }
 }
 
 #[test]
 fn a_reset_in_the_queue_keeps_its_row_and_listener() {
     let mut table = table();
-    let waiting = Sock { flags: SockFlags(PEER_CLOSED | CONNECTED), ..seen(1, 600, 10) };
+    let waiting = Sock { flags: QUEUED, ..seen(1, 600, 10) };
     let records =
         [Record::Listener(holder(7, 3), listener(9, 80)), Record::Queued(SockPtr(9), waiting)];
     scan(&mut table, 600, records);
-    let mut reset = transition(1, 900, State::CloseWait, State::Close, PEER_CLOSED | CONNECTED);
+    let mut reset = transition(1, 900, State::CloseWait, State::Close, QUEUED);
     reset.err = 32;
     table.apply(reset);
     assert_eq!(only(&table).verdict(), Some(Verdict::NeverAccepted));
@@ -377,10 +381,22 @@ fn a_full_table_says_so_until_there_is_room() {
 #[test]
 fn connect_chooses_its_port_late() {
     let mut table = Table::new(StateSet::ALL, TICK, 9);
-    let mut syn = transition(1, 500, State::Close, State::SynSent, SOCKET | FILE);
+    let mut syn = transition(
+        1,
+        500,
+        State::Close,
+        State::SynSent,
+        SockFlags::HAS_SOCKET | SockFlags::HAS_FILE,
+    );
     syn.conn.local.port = 0;
     table.apply(syn);
-    table.apply(transition(1, 600, State::SynSent, State::Established, SOCKET | FILE));
+    table.apply(transition(
+        1,
+        600,
+        State::SynSent,
+        State::Established,
+        SockFlags::HAS_SOCKET | SockFlags::HAS_FILE,
+    ));
     assert_eq!(only(&table).conn.local.port, 80);
     assert_eq!(only(&table).since, Since::exactly(600 * MS));
 }
@@ -392,15 +408,16 @@ fn an_entry_costs_little() {
 
 /// Anything at all about a few sockets.
 fn any_record() -> impl Strategy<Value = Record> {
-    let sock = (1u64..5, 1_000u64..2_000, 1u64..900, 0u8..3, 0u16..512, 0u32..3, 0u16..2);
+    let sock = (1u64..5, 1_000u64..2_000, 1u64..900, 0u8..3, any::<u16>(), 0u32..3, 0u16..2);
     (0..6, sock, 1u32..4, 1u32..4).prop_map(|(kind, fields, pid, fd)| {
-        let (ptr, ms, idle, cookie, flags, unread, err) = fields;
+        let (ptr, ms, idle, cookie, bits, unread, err) = fields;
+        let flags = SockFlags::from_bits_retain(bits);
         let cookie = NonZeroU64::new(u64::from(cookie));
         let states = [State::CloseWait, State::Close, State::LastAck, State::Established];
         let state = states[fd as usize];
         let mut sock = seen(ptr, ms, idle);
-        sock.conn = conn(1000 + (flags & 1));
-        (sock.cookie, sock.state, sock.flags) = (cookie, state, SockFlags(flags));
+        sock.conn = conn(1000 + (bits & 1));
+        (sock.cookie, sock.state, sock.flags) = (cookie, state, flags);
         (sock.unread, sock.err) = (unread, err);
         match kind {
             0 => Record::Held(holder(pid, fd), sock),
