@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
-use sockleak::cli::Cli;
+use sockleak::command::Cli;
 use sockleak::host::privilege::{FEATURES, Feature};
 use sockleak::sock::leak::Verdict;
 

@@ -4,7 +4,8 @@ use std::io;
 
 use anyhow::Result;
 
-use crate::cli::{DoctorArgs, Format};
+use super::output::reader_has_gone;
+use crate::cli::{BtfArgs, Format, FormatArgs};
 use crate::doctor::checks::checks;
 use crate::doctor::facts::Facts;
 use crate::doctor::{Diagnosis, SCHEMA, SelfTest};
@@ -12,30 +13,39 @@ use crate::exit::Exit;
 use crate::sock::leak::Verdict;
 use crate::view::{doctor, json};
 
-/// Runs it.
-///
-/// # Errors
-/// Where stdout is gone. Whatever is missing is part of the answer.
-pub fn run(args: &DoctorArgs) -> Result<Exit> {
-    let btf = args.btf.file.clone();
-    let facts = Facts::gather(btf.as_deref());
-    let mut verdicts = Verdict::ALL.to_vec();
-    if facts.types.as_ref().is_ok_and(|types| !types.map_iterator) {
-        verdicts.retain(|&verdict| verdict != Verdict::NeverAccepted);
+/// The options of `doctor`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// In which form.
+    #[command(flatten)]
+    format: FormatArgs,
+    /// Where types come from.
+    #[command(flatten)]
+    btf: BtfArgs,
+}
+
+impl Args {
+    pub(super) fn run(&self) -> Result<Exit> {
+        let btf = self.btf.file.clone();
+        let facts = Facts::gather(btf.as_deref());
+        let mut verdicts = Verdict::ALL.to_vec();
+        if facts.types.as_ref().is_ok_and(|types| !types.map_iterator) {
+            verdicts.retain(|&verdict| verdict != Verdict::NeverAccepted);
+        }
+        let diagnosis = Diagnosis {
+            schema: SCHEMA,
+            checks: checks(&facts),
+            kernel: facts.release,
+            arch: facts.machine,
+            self_test: SelfTest::run(btf, &verdicts),
+        };
+        reader_has_gone(match self.format.get() {
+            Format::Text => doctor::render(&diagnosis, &mut io::stdout()),
+            Format::Json => json::render(&diagnosis, &mut io::stdout()),
+        })?;
+        Ok(match diagnosis.is_fit() {
+            true => Exit::Clean,
+            false => Exit::CannotRun,
+        })
     }
-    let diagnosis = Diagnosis {
-        schema: SCHEMA,
-        checks: checks(&facts),
-        kernel: facts.release,
-        arch: facts.machine,
-        self_test: SelfTest::run(btf, &verdicts),
-    };
-    match args.format.get() {
-        Format::Text => doctor::render(&diagnosis, &mut io::stdout())?,
-        Format::Json => json::render(&diagnosis, &mut io::stdout())?,
-    }
-    Ok(match diagnosis.is_fit() {
-        true => Exit::Clean,
-        false => Exit::CannotRun,
-    })
 }

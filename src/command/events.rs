@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{EventsArgs, Format};
+use super::output::{note, reader_has_gone};
+use crate::cli::{ConnArgs, Format, FormatArgs, KernelArgs};
 use crate::exit::Exit;
 use crate::host::stop::Stop;
 use crate::live::monitor::now;
@@ -20,62 +21,99 @@ use crate::view::residence::Residence;
 /// How late a transition may be shown. A wake-up for each would cost the host more.
 const LATENCY: Duration = Duration::from_millis(100);
 
-/// Runs it.
-///
-/// # Errors
-/// Where the kernel side cannot run, or stdout is gone.
-pub fn run(args: &EventsArgs) -> Result<Exit> {
-    let mut probe = Probe::open(&Config {
-        watched: StateSet::CLOSE_WAIT,
-        transitions: args.transitions(),
-        brief: false,
-        ring_size: args.kernel.ring_size,
-        btf: args.kernel.btf.file.clone(),
-    })?;
-    probe.attach()?;
-    probe.drop_privilege(false)?;
-    let stop = Stop::on_signals()?;
-    let filter = args.conn.filter();
-    let format = args.format.get();
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    if format == Format::Text && !args.no_headers {
-        header(&mut out)?;
-        out.flush()?;
+/// The options of `events`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only transitions into or out of these states [default: all]
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    state: Vec<StateSet>,
+    /// Which connections.
+    #[command(flatten)]
+    conn: ConnArgs,
+    /// Leave out the line above the columns
+    #[arg(long)]
+    no_headers: bool,
+    /// In which form.
+    #[command(flatten)]
+    format: FormatArgs,
+    /// What the kernel side needs.
+    #[command(flatten)]
+    kernel: KernelArgs,
+}
+
+impl Args {
+    pub(super) fn run(&self) -> Result<Exit> {
+        let mut probe = Probe::open(&Config {
+            watched: StateSet::CLOSE_WAIT,
+            transitions: self.transitions(),
+            brief: false,
+            ring_size: self.kernel.ring_size,
+            btf: self.kernel.btf.file.clone(),
+        })?;
+        probe.attach()?;
+        probe.drop_privilege(false)?;
+        let stop = Stop::on_signals()?;
+        let filter = self.conn.filter();
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let mut residence = Residence::default();
+        let (mut lost, mut dropped) = (0, 0);
+        if reader_has_gone(self.write_header(&mut out))? {
+            return Ok(Exit::Clean);
+        }
+        loop {
+            let stopped = probe.wait(stop.as_fd(), LATENCY)?;
+            let records = probe.take()?;
+            let (lost_before, dropped_before) = (lost, dropped);
+            (lost, dropped) = (probe.lost(), probe.dropped());
+            if lost > lost_before {
+                let why = match dropped > dropped_before {
+                    true => "try a larger --ring-size",
+                    false => "they happened while our BPF programs were interrupted",
+                };
+                note(format_args!("{} events lost: {why}", lost - lost_before));
+                residence.forget();
+            }
+            let now = now();
+            let rows = records.into_iter().filter_map(|record| {
+                let Record::Transition(transition) = record else { return None };
+                let in_old_state = residence.leave(&transition);
+                let conn = &transition.conn;
+                let is_shown = filter.matches_conn(&conn.local, &conn.remote, conn.netns);
+                is_shown.then(|| EventRow::new(transition, in_old_state, now))
+            });
+            if reader_has_gone(self.write(rows, &mut out))? {
+                return Ok(Exit::Clean);
+            }
+            if stopped {
+                return Ok(if lost > 0 { Exit::Incomplete } else { Exit::Clean });
+            }
+        }
     }
-    let mut residence = Residence::default();
-    let (mut lost, mut dropped) = (0, 0);
-    loop {
-        let stopped = probe.wait(stop.as_fd(), LATENCY)?;
-        let records = probe.take()?;
-        let (lost_before, dropped_before) = (lost, dropped);
-        (lost, dropped) = (probe.lost(), probe.dropped());
-        if lost > lost_before {
-            let why = match dropped > dropped_before {
-                true => "try a larger --ring-size",
-                false => "they happened while our BPF programs were interrupted",
-            };
-            writeln!(io::stderr(), "sockleak: {} events lost: {why}", lost - lost_before)?;
-            residence.forget();
+
+    fn write_header(&self, out: &mut impl Write) -> io::Result<()> {
+        if self.format.get() == Format::Text && !self.no_headers {
+            header(out)?;
         }
-        let now = now();
-        for record in records {
-            let Record::Transition(transition) = record else {
-                continue;
-            };
-            let in_old_state = residence.leave(&transition);
-            let conn = &transition.conn;
-            if !filter.matches_conn(&conn.local, &conn.remote, conn.netns) {
-                continue;
-            }
-            let row = EventRow::new(transition, in_old_state, now);
-            match format {
-                Format::Text => render(&row, &mut out)?,
-                Format::Json => json::render(&row, &mut out)?,
-            }
+        out.flush()
+    }
+
+    fn write(
+        &self,
+        mut rows: impl Iterator<Item = EventRow>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        match self.format.get() {
+            Format::Text => rows.try_for_each(|row| render(&row, out))?,
+            Format::Json => rows.try_for_each(|row| json::render(&row, out))?,
         }
-        out.flush()?;
-        if stopped {
-            return Ok(if lost > 0 { Exit::Incomplete } else { Exit::Clean });
+        out.flush()
+    }
+
+    /// The states whose edges to show.
+    fn transitions(&self) -> StateSet {
+        match self.state.is_empty() {
+            true => StateSet::ALL,
+            false => self.state.iter().copied().collect(),
         }
     }
 }

@@ -1,58 +1,158 @@
-//! The subcommands: wiring only.
+//! The subcommands. Each has a file with its options and what it does, and one arm in [`Cli::run`].
 
-pub mod doctor;
-pub mod events;
-pub mod list;
-pub mod watch;
+mod doctor;
+mod events;
+mod list;
+mod output;
+mod watch;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
-use crate::cli::{Format, ReportArgs};
-use crate::probe::Config;
-use crate::report::Report;
-use crate::report::group::Grouped;
-use crate::sock::state::StateSet;
-use crate::view::text::Style;
-use crate::view::{json, text};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 
-/// What to load for reports, whether one or one after the other.
-fn config(args: &ReportArgs, follow: bool) -> Config {
-    let watched = args.watched();
-    Config {
-        watched,
-        transitions: if follow { watched } else { StateSet::NONE },
-        brief: true,
-        ring_size: args.kernel.ring_size,
-        btf: args.kernel.btf.file.clone(),
+use self::output::reader_has_gone;
+use crate::exit::Exit;
+use crate::host::privilege;
+use crate::sock::leak::Verdict;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 nothing leaked, 1 leaked, 2 usage, 3 could not run, 4 the answer may be incomplete.";
+
+/// Finds leaked TCP sockets: connections whose peer is gone and whose program never closed them.
+///
+/// Says which process and descriptor hold them, for how long, and what kind of bug it is. Without
+/// a subcommand: watch.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Explain a verdict, with the usual causes and cures, and exit
+    #[arg(long, value_name = "VERDICT", global = true)]
+    explain: Option<Verdict>,
+    /// What to do; nothing means `watch`.
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// What `watch` takes.
+    #[command(flatten)]
+    watch: watch::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what is leaked, live; print nothing while nothing is
+    #[command(after_help = EXIT_CODES)]
+    Watch(Box<watch::Args>),
+    /// Show what is leaked now, and exit
+    #[command(after_help = EXIT_CODES)]
+    List(Box<list::Args>),
+    /// Show every TCP state transition as it happens
+    ///
+    /// A PID is shown only for transitions that the running task makes: connect() leaving CLOSE,
+    /// and close() or exit leaving CLOSE_WAIT. All others are made by packets and timers, under
+    /// whatever task they interrupt.
+    Events(Box<events::Args>),
+    /// Show what this host allows, and whether planted leaks are found
+    ///
+    /// A line for each thing that matters: ok, missing (nothing works without), or limited. At the
+    /// end, a leak of each kind is planted in a network namespace of its own, or on loopback, and
+    /// found. The exit code is 0, or 3 where sockleak cannot work.
+    #[command(after_long_help = privilege::manual())]
+    Doctor(Box<doctor::Args>),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// Where the kernel side cannot run, or stdout does not take the answer.
+    pub fn run(&self) -> Result<Exit> {
+        if let Some(verdict) = self.explain {
+            return explain(verdict);
+        }
+        match &self.command {
+            None => self.watch.run(),
+            Some(Command::Watch(args)) => args.run(),
+            Some(Command::List(args)) => args.run(),
+            Some(Command::Events(args)) => args.run(),
+            Some(Command::Doctor(args)) => args.run(),
+        }
     }
 }
 
-/// Writes a report as the options say.
-fn show(
-    report: &Report<'_>,
-    args: &ReportArgs,
-    stamped: bool,
-    out: &mut (impl Write + IsTerminal),
-) -> io::Result<()> {
-    let style = Style {
-        headers: !args.no_headers,
-        colour: out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
-        time: stamped && out.is_terminal(),
-    };
-    let grouped = args.group_by.map(|by| Grouped::build(report, by));
-    let mut buffered = io::BufWriter::with_capacity(64 << 10, &mut *out);
-    match (args.format.get(), &grouped) {
-        (Format::Json, None) => json::render_report(report, &mut buffered)?,
-        (Format::Json, Some(grouped)) => json::render(grouped, &mut buffered)?,
-        (Format::Text, None) => text::render(report, style, &mut buffered)?,
-        (Format::Text, Some(grouped)) => text::render_groups(grouped, style, &mut buffered)?,
+fn explain(verdict: Verdict) -> Result<Exit> {
+    let mut out = io::stdout();
+    let text = writeln!(out, "{verdict}: {}\n\n{}", verdict.summary(), verdict.explanation());
+    reader_has_gone(text)?;
+    Ok(Exit::Clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::{Format, one_line};
+    use crate::sock::state::StateSet;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
     }
-    buffered.flush()?;
-    drop(buffered);
-    if args.format.get() == Format::Text {
-        for reason in &report.incomplete {
-            writeln!(io::stderr(), "sockleak: incomplete: {reason}")?;
+
+    #[test]
+    fn nothing_is_watch_and_takes_its_options() {
+        let cli = Cli::try_parse_from(["sockleak", "--interval", "5s", "--json"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.watch.interval, Duration::from_secs(5));
+        assert_eq!(cli.watch.report.format.get(), Format::Json);
+        assert_eq!(cli.watch.report.watched(), StateSet::CLOSE_WAIT);
+    }
+
+    #[test]
+    fn each_subcommand_explains() {
+        for subcommand in ["watch", "list", "events", "doctor"] {
+            let cli = Cli::try_parse_from(["sockleak", subcommand, "--explain", "reset"]).unwrap();
+            assert_eq!(cli.explain, Some(Verdict::Reset), "{subcommand}");
         }
     }
-    Ok(())
+
+    #[test]
+    fn usage_errors_take_one_line_and_name_the_flag_and_the_remedy() {
+        for (bad, line) in [
+            (&["lst"][..], "unrecognized subcommand 'lst': did you mean 'list'? See --help"),
+            (
+                &["list", "--jsno"],
+                "unexpected argument '--jsno' found: did you mean '--json'? See --help",
+            ),
+            (&["list", "eth0"], "unexpected argument 'eth0' found; see --help"),
+            (
+                &["list", "--sort", "beauty"],
+                "invalid value 'beauty' for '--sort <KEY>': possible values are age, pid, comm, \
+                 local, remote, state, verdict, unread; see --help",
+            ),
+            (
+                &["list", "--sort", "sate"],
+                "invalid value 'sate' for '--sort <KEY>': did you mean 'state'? See --help",
+            ),
+            (
+                &["--min-age", "soon"],
+                "invalid value 'soon' for '--min-age <DURATION>': give a number of seconds, or \
+                 numbers with units, such as 90s, 1m30s or 2h; see --help",
+            ),
+            (
+                &["watch", "--interval"],
+                "a value is required for '--interval <DURATION>' but none was supplied; see --help",
+            ),
+            (
+                &["list", "--json", "--format", "text"],
+                "the argument '--json' cannot be used with '--format <FORMAT>'; see --help",
+            ),
+        ] {
+            let arguments = [&["sockleak"], bad].concat();
+            let error = Cli::try_parse_from(arguments).unwrap_err();
+            assert_eq!(one_line(&error), line);
+        }
+    }
 }

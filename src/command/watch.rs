@@ -1,36 +1,50 @@
 //! `sockleak watch`: a report each interval, until a signal.
 
-use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{config, show};
-use crate::cli::WatchArgs;
+use super::output::{reader_has_gone, say_why_incomplete, show};
+use crate::cli::{ReportArgs, value};
 use crate::exit::Exit;
 use crate::host::stop::Stop;
 use crate::live::monitor::{Monitor, now};
 use crate::report::trend::Trend;
 
-/// Runs it.
-///
-/// # Errors
-/// Where the kernel side cannot run, or stdout is gone.
-pub fn run(args: &WatchArgs) -> Result<Exit> {
-    let filter = args.report.filter();
-    let mut monitor = Monitor::open(&config(&args.report, true))?;
-    monitor.attach()?;
-    monitor.drop_privilege()?;
-    let stop = Stop::on_signals()?;
-    let mut trend = Trend::default();
-    loop {
-        monitor.refresh()?;
-        let mut report = monitor.report(&filter, args.report.sort);
-        report.add_trend(&mut trend, now().ktime);
-        show(&report, &args.report, true, &mut io::stdout())?;
-        let exit = Exit::from(&report);
-        if monitor.follow(stop.as_fd(), args.interval)? {
-            return Ok(exit);
+/// The options of `watch`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How often to look
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = value::interval)]
+    pub(super) interval: Duration,
+    /// What is reported.
+    #[command(flatten)]
+    pub(super) report: ReportArgs,
+}
+
+impl Args {
+    pub(super) fn run(&self) -> Result<Exit> {
+        let args = &self.report;
+        let filter = args.filter();
+        let mut monitor = Monitor::open(&args.config(args.watched()))?;
+        monitor.attach()?;
+        monitor.drop_privilege()?;
+        let stop = Stop::on_signals()?;
+        let mut trend = Trend::default();
+        loop {
+            monitor.refresh()?;
+            let mut report = monitor.report(&filter, args.sort);
+            report.add_trend(&mut trend, now().ktime);
+            let shown = show(&report, args, true);
+            say_why_incomplete(&report, args);
+            let exit = Exit::from(&report);
+            if reader_has_gone(shown)? {
+                return Ok(Exit::Clean);
+            }
+            if monitor.follow(stop.as_fd(), self.interval)? {
+                return Ok(exit);
+            }
         }
     }
 }

@@ -1,0 +1,57 @@
+//! Writing to stdout and stderr, so that the exit code is right whoever reads them.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::{Context, Result};
+
+use crate::cli::{Format, ReportArgs};
+use crate::report::Report;
+use crate::report::group::Grouped;
+use crate::view::text::Style;
+use crate::view::{json, text};
+
+/// Says something beside the answer. The exit code does not depend on whether anybody hears it.
+pub(super) fn note(message: impl Display) {
+    let _ = writeln!(io::stderr(), "sockleak: {message}");
+}
+
+/// Whether the reader of stdout has gone, as `| head` does, which is no failure.
+///
+/// # Errors
+/// Any other failure to write.
+pub(super) fn reader_has_gone(written: io::Result<()>) -> Result<bool> {
+    match written {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
+        Err(error) => Err(error).context("cannot write to stdout"),
+    }
+}
+
+/// Writes a report as the options say.
+pub(super) fn show(report: &Report<'_>, args: &ReportArgs, stamped: bool) -> io::Result<()> {
+    let out = io::stdout();
+    let style = Style {
+        headers: !args.no_headers,
+        colour: out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
+        time: stamped && out.is_terminal(),
+    };
+    let grouped = args.group_by.map(|by| Grouped::build(report, by));
+    let mut buffered = io::BufWriter::with_capacity(64 << 10, out);
+    match (args.format.get(), &grouped) {
+        (Format::Json, None) => json::render_report(report, &mut buffered)?,
+        (Format::Json, Some(grouped)) => json::render(grouped, &mut buffered)?,
+        (Format::Text, None) => text::render(report, style, &mut buffered)?,
+        (Format::Text, Some(grouped)) => text::render_groups(grouped, style, &mut buffered)?,
+    }
+    buffered.flush()
+}
+
+/// Says in words why a report may be incomplete. JSON has it in the report.
+pub(super) fn say_why_incomplete(report: &Report<'_>, args: &ReportArgs) {
+    if args.format.get() == Format::Text {
+        for reason in &report.incomplete {
+            note(format_args!("incomplete: {reason}"));
+        }
+    }
+}
