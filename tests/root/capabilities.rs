@@ -8,7 +8,7 @@ use caps::{CapSet, Capability};
 use crate::common::tool::{Ran, binary, sockleak};
 use crate::common::{Kind, Leaker, Want, allow_locked_memory, assert_rows, need_root};
 
-const NEEDED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+pub(crate) const NEEDED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
 
 /// Runs the tool with no other capabilities than these.
 fn run_with(kept: &[Capability], arguments: &[&str]) -> Ran {
@@ -17,7 +17,7 @@ fn run_with(kept: &[Capability], arguments: &[&str]) -> Ran {
 }
 
 /// Runs a closure in a thread whose children have no other capabilities than these.
-fn with_only<T: Send>(kept: &[Capability], work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn with_only<T: Send>(kept: &[Capability], work: impl FnOnce() -> T + Send) -> T {
     need_root();
     thread::scope(|scope| {
         let run = || {

@@ -29,5 +29,6 @@ mod privilege;
 mod refusals;
 mod resets;
 mod states;
+mod streams;
 mod text;
 mod verdicts;
