@@ -13,9 +13,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
+use sockleak::host::clock::Moment;
 use sockleak::live::table::Table;
 use sockleak::report::filter::Filter;
-use sockleak::report::{Health, Moment, Report, SortKey};
+use sockleak::report::{Health, Report, SortKey};
 use sockleak::sock::age::Tick;
 use sockleak::sock::conn::{Conn, Endpoint, SockPtr};
 use sockleak::sock::event::{

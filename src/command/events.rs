@@ -9,8 +9,8 @@ use anyhow::Result;
 use super::output::{note, reader_has_gone};
 use crate::cli::{ConnArgs, Format, FormatArgs, KernelArgs};
 use crate::exit::Exit;
+use crate::host::clock::Moment;
 use crate::host::stop::Stop;
-use crate::live::monitor::now;
 use crate::probe::{Config, Probe};
 use crate::sock::event::Record;
 use crate::sock::state::StateSet;
@@ -73,7 +73,7 @@ impl Args {
                 note(format_args!("{} events lost: {why}", lost - lost_before));
                 residence.forget();
             }
-            let now = now();
+            let now = Moment::now();
             let rows = records.into_iter().filter_map(|record| {
                 let Record::Transition(transition) = record else { return None };
                 let in_old_state = residence.leave(&transition);

@@ -8,8 +8,9 @@ use anyhow::Result;
 use super::output::{reader_has_gone, say_why_incomplete, show};
 use crate::cli::{ReportArgs, value};
 use crate::exit::Exit;
+use crate::host::clock::ktime;
 use crate::host::stop::Stop;
-use crate::live::monitor::{Monitor, now};
+use crate::live::monitor::Monitor;
 use crate::report::trend::Trend;
 
 /// The options of `watch`.
@@ -35,7 +36,7 @@ impl Args {
         loop {
             monitor.refresh()?;
             let mut report = monitor.report(&filter, args.sort);
-            report.add_trend(&mut trend, now().ktime);
+            report.add_trend(&mut trend, ktime());
             let shown = show(&report, args, true);
             say_why_incomplete(&report, args);
             let exit = Exit::from(&report);

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use nix::sys::utsname::uname;
 
-use crate::host::pidns;
 use crate::host::privilege::{self, FEATURES, Feature, Missing};
-use crate::live::monitor;
+use crate::host::{clock, pidns};
 use crate::probe::KernelTypes;
 
 /// What is known of a host.
@@ -104,7 +103,7 @@ impl Facts {
                 .map_err(|error| error.to_string()),
             missing: FEATURES.map(|feature| (feature, feature.missing())).into(),
             in_user_namespace: privilege::in_user_namespace(),
-            tick: monitor::tick_length(),
+            tick: clock::tick_length(),
             pid: std::process::id(),
             files: Files::read(Path::new("/")),
         }

@@ -2,6 +2,7 @@
 //!
 //! Each file asks the system for one kind of fact. It uses nothing of sockleak; all others may use it.
 
+pub mod clock;
 pub mod netns;
 pub mod pidns;
 pub mod privilege;

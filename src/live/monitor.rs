@@ -1,16 +1,15 @@
 //! Probe and table together: attach first, scan second, and keep both in step.
 
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_getres, clock_gettime};
-
+use crate::host::clock::{self, Moment, cpu_time, ktime, monotonic};
 use crate::host::privilege::NAMESPACES;
 use crate::live::schedule::{Reason, Schedule};
 use crate::live::table::{CAPACITY, Queue, Table};
 use crate::probe::{Config, Probe, ProbeError, Walked};
 use crate::report::filter::Filter;
-use crate::report::{Health, Moment, Report, SortKey};
+use crate::report::{Health, Report, SortKey};
 use crate::sock::age::{SLACK_NS, Tick};
 
 /// How often a scan that has met sockets on the move looks again, before `list` gives up.
@@ -141,7 +140,7 @@ impl Monitor {
 
     /// What the table says now.
     pub fn report(&self, filter: &Filter, sort: SortKey) -> Report<'_> {
-        Report::build(&self.table, filter, sort, now(), self.health(filter))
+        Report::build(&self.table, filter, sort, Moment::now(), self.health(filter))
     }
 
     /// How far that can be trusted.
@@ -223,29 +222,6 @@ impl Monitor {
     }
 }
 
-/// The moment, by both clocks.
-pub fn now() -> Moment {
-    Moment { ktime: ktime(), time: SystemTime::now() }
-}
-
-/// The clock that the kernel's records are stamped by.
-fn ktime() -> u64 {
-    u64::try_from(monotonic().as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn monotonic() -> Duration {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
-}
-
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
-}
-
-/// The coarse clocks advance by ticks, so their resolution is 1/HZ s; 0 if unknown.
-pub fn tick_length() -> Duration {
-    clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)
-}
-
 fn tick() -> Tick {
-    Tick { ns: u64::try_from(tick_length().as_nanos()).unwrap_or(0) }
+    Tick { ns: u64::try_from(clock::tick_length().as_nanos()).unwrap_or(0) }
 }

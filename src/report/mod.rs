@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 use self::sockets::same_process;
 pub use self::sockets::{AgeIs, Kinds, Ownership, Rows, SocketRow, Sockets};
+use crate::host::clock::Moment;
 use crate::live::table::Table;
 use crate::report::filter::Filter;
 use crate::report::trend::Trend;
@@ -118,15 +119,6 @@ pub struct Health {
     pub incomplete: Vec<String>,
     /// How many records the kernel could not hand over, since the start.
     pub lost_events: u64,
-}
-
-/// A moment, by both clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    /// ns, `CLOCK_MONOTONIC`.
-    pub ktime: u64,
-    /// The time of day.
-    pub time: SystemTime,
 }
 
 impl<'a> Report<'a> {

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Serialize, Serializer};
 
 use super::sanitised;
-use crate::report::{Moment, rfc3339};
+use crate::host::clock::Moment;
+use crate::report::rfc3339;
 use crate::sock::conn::{Endpoint, SockPtr};
 use crate::sock::event::{Pid, Transition};
 use crate::sock::state::State;

@@ -5,10 +5,11 @@ use std::num::NonZeroU64;
 
 use super::text::Style;
 use super::*;
+use crate::host::clock::Moment;
 use crate::live::table::Table;
+use crate::report::Report;
 use crate::report::group::{GroupBy, Grouped};
 use crate::report::tests::{self, SECOND, end, held, now, process, queued, sock, table};
-use crate::report::{Moment, Report};
 use crate::sock::conn::{Conn, Endpoint, SockPtr};
 use crate::sock::event::{Actor, Progress, Record, Sock, SockFlags, Transition};
 use crate::sock::state::State;

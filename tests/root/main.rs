@@ -31,4 +31,5 @@ mod resets;
 mod states;
 mod streams;
 mod text;
+mod timens;
 mod verdicts;

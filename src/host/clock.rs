@@ -1,0 +1,117 @@
+//! The clocks that ages and budgets are counted by.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use nix::time::{ClockId, clock_getres, clock_gettime};
+
+/// The inode of the host's time namespace: `PROC_TIME_INIT_INO` in the kernel.
+const INITIAL: u64 = 0xEFFF_FFFA;
+
+/// A moment, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// ns, as [`ktime`] counts them.
+    pub ktime: u64,
+    /// The time of day.
+    pub time: SystemTime,
+}
+
+impl Moment {
+    /// The present one.
+    pub fn now() -> Self {
+        Self { ktime: ktime(), time: SystemTime::now() }
+    }
+}
+
+/// ns since the boot, as `bpf_ktime_get_ns()` counts them, which stamps the kernel's records: a time
+/// namespace shifts `CLOCK_MONOTONIC`, and not that.
+pub fn ktime() -> u64 {
+    static OFFSET: OnceLock<i128> = OnceLock::new();
+    let offset = OFFSET.get_or_init(offset);
+    unshifted(monotonic(), *offset)
+}
+
+/// `CLOCK_MONOTONIC`: for differences.
+pub fn monotonic() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The CPU time that this process has used, all threads together.
+pub fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The length of the kernel's tick: 1/HZ s, the resolution of the coarse clocks; 0 if unknown.
+pub fn tick_length() -> Duration {
+    clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)
+}
+
+/// How many ns our `CLOCK_MONOTONIC` is ahead of the kernel's.
+fn offset() -> i128 {
+    // The file is about the namespace of our children. That is ours, too, unless we are still in the
+    // host's: older kernels do not move who calls `unshare --time COMMAND`, only who is forked then.
+    if fs::metadata("/proc/self/ns/time").is_ok_and(|own| own.ino() == INITIAL) {
+        return 0;
+    }
+    // A kernel without CONFIG_TIME_NS has no such file, and shifts nothing.
+    fs::read_to_string("/proc/self/timens_offsets").map_or(0, |text| monotonic_offset(&text))
+}
+
+/// The offset of `CLOCK_MONOTONIC` in ns. Its line has whole seconds, which may be negative, and the
+/// ns that follow them: `monotonic       -300 500000000`.
+fn monotonic_offset(timens_offsets: &str) -> i128 {
+    let offset = |line: &str| {
+        let mut words = line.split_whitespace();
+        let "monotonic" = words.next()? else { return None };
+        let mut number = || words.next()?.parse::<i64>().ok().map(i128::from);
+        Some(number()? * 1_000_000_000 + number()?)
+    };
+    timens_offsets.lines().find_map(offset).unwrap_or(0)
+}
+
+fn unshifted(monotonic: Duration, offset: i128) -> u64 {
+    let shifted = i128::try_from(monotonic.as_nanos()).unwrap_or(i128::MAX);
+    u64::try_from(shifted.saturating_sub(offset).max(0)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets() {
+        for (text, wanted) in [
+            ("monotonic           0         0\nboottime            0         0\n", 0),
+            (
+                "monotonic      100000         0\nboottime            7         0\n",
+                100_000_000_000_000,
+            ),
+            (
+                "monotonic        -300         0\nboottime            0         0\n",
+                -300_000_000_000,
+            ),
+            ("monotonic          -1 999999999\n", -1),
+            ("monotonic  9223372036854775807 999999999\n", 9_223_372_036_854_775_807_999_999_999),
+            ("boottime            5         0\nmonotonic           6         1\n", 6_000_000_001),
+            ("", 0),
+            ("monotonic\n", 0),
+            ("monotonic soon 0\n", 0),
+            ("boottime 5 0\n", 0),
+        ] {
+            assert_eq!(monotonic_offset(text), wanted, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_namespace_adds_is_taken_off() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(unshifted(hour, 0), 3_600_000_000_000);
+        assert_eq!(unshifted(hour, 3_599_000_000_000), 1_000_000_000);
+        assert_eq!(unshifted(hour, -1), 3_600_000_000_001);
+        assert_eq!(unshifted(hour, i128::MAX), 0);
+        assert_eq!(unshifted(hour, i128::MIN), u64::MAX);
+    }
+}

@@ -1,0 +1,123 @@
+//! In a time namespace, whose clock is shifted, ages are those that they are elsewhere.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::common::lines::Running;
+use crate::common::tool::{Event, Ran, binary};
+use crate::common::{DEADLINE, Events, Leaker, Report, Watch, list, not_possible, wait_until};
+
+/// The tool, in a new time namespace whose clock is ahead by so many seconds.
+fn shifted(seconds: i64) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--time", "--fork", "--kill-child", "--monotonic", &seconds.to_string()]);
+    command.arg(binary());
+    command
+}
+
+/// Ahead, and behind.
+const SHIFTS: [i64; 2] = [100_000, -300];
+
+fn can_shift(test: &str) -> bool {
+    let exists = std::path::Path::new("/proc/self/ns/time").exists();
+    if !exists {
+        not_possible(test, "this kernel has no time namespaces");
+    }
+    exists
+}
+
+fn age(report: &Report) -> f64 {
+    report.only_row().age_seconds.unwrap()
+}
+
+fn list_shifted(seconds: i64, leaker: &Leaker, options: &[&str]) -> Ran {
+    let netns = leaker.netns.to_string();
+    Ran::of(shifted(seconds).args(["list", "--json", "--netns", &netns]).args(options))
+}
+
+#[test]
+fn list_shows_the_age_that_it_shows_outside() {
+    if !can_shift("timens::list_shows_the_age_that_it_shows_outside") {
+        return;
+    }
+    let mut leaker = Leaker::listening();
+    leaker.leak();
+    // A jiffy and a rounded millisecond either way.
+    let slack = 0.1;
+    for seconds in SHIFTS {
+        let before = age(&list(&leaker, &[]));
+        let inside = age(&list_shifted(seconds, &leaker, &[]).report());
+        let after = age(&list(&leaker, &[]));
+        assert!(before - slack <= inside && inside <= after + slack, "{before} {inside} {after}");
+    }
+}
+
+#[test]
+fn a_least_age_means_the_same() {
+    if !can_shift("timens::a_least_age_means_the_same") {
+        return;
+    }
+    let mut leaker = Leaker::listening();
+    leaker.leak();
+    for seconds in SHIFTS {
+        assert_eq!(list_shifted(seconds, &leaker, &["--min-age", "1h"]).code, Some(0));
+    }
+    wait_until("the leak is two seconds old", || age(&list(&leaker, &[])) >= 2.0);
+    for seconds in SHIFTS {
+        assert_eq!(list_shifted(seconds, &leaker, &["--min-age", "2s"]).code, Some(1));
+    }
+}
+
+#[test]
+fn watch_is_exact() {
+    if !can_shift("timens::watch_is_exact") {
+        return;
+    }
+    for seconds in SHIFTS {
+        let mut leaker = Leaker::listening();
+        let netns = leaker.netns.to_string();
+        let mut command = shifted(seconds);
+        command.args(["watch", "--json", "--interval", "200ms", "--netns", &netns]);
+        let mut inside = Running::start(command.stdin(std::process::Stdio::null()));
+        let mut next = || Report::parse(&inside.line(DEADLINE).unwrap());
+        next();
+        let mut outside = Watch::start(&leaker, &[]);
+        leaker.leak();
+        let is_exact = |report: &Report| report.sockets.len() == 1 && report.all_ages_are("exact");
+        let expected = outside.wait_for("the leak", is_exact);
+        let mut seen = next();
+        wait_until("the leak is seen inside", || {
+            seen = next();
+            is_exact(&seen)
+        });
+        // Both clocks of a report tell when the leak began.
+        let began = |report: &Report| report.made_at() - Duration::from_secs_f64(age(report));
+        let (inside, outside) = (began(&seen), began(&expected));
+        let apart = inside.max(outside).duration_since(inside.min(outside)).unwrap();
+        assert!(apart < Duration::from_millis(100), "{apart:?} apart with {seconds} s");
+    }
+}
+
+#[test]
+fn events_have_the_right_time_of_day() {
+    if !can_shift("timens::events_have_the_right_time_of_day") {
+        return;
+    }
+    for seconds in SHIFTS {
+        let mut leaker = Leaker::listening();
+        let listener = leaker.listen("v4");
+        let mut events = Events::start_by(shifted(seconds), &mut leaker);
+        let before = std::time::SystemTime::now();
+        let leak = leaker.leak();
+        let left =
+            |event: &Event| event.remote == leak.remote && event.is("ESTABLISHED", "CLOSE_WAIT");
+        let seen = events.until(&listener, left);
+        let time = humantime::parse_rfc3339(&seen.last().unwrap().time).unwrap();
+        let after = std::time::SystemTime::now();
+        // Printed to the millisecond.
+        assert!(
+            time + Duration::from_millis(2) >= before && time <= after,
+            "{before:?} {time:?} {after:?}"
+        );
+    }
+}
