@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::role::{Role, say};
 
-/// How hard to try.
+/// Number of clients and servers.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Clients, each with a server thread of its own
@@ -25,29 +25,28 @@ pub(crate) struct Args {
     pairs: usize,
 }
 
-/// How far it has come.
+/// Work done so far.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Count {
     connections: u64,
-    /// When: ns, `CLOCK_MONOTONIC`.
+    /// Time of this count: ns, `CLOCK_MONOTONIC`.
     clock: u64,
-    /// CPU time used so far, by both ends and by what runs on their time: the network stack, and
-    /// the programs on its tracepoints.
+    /// CPU time so far, of both ends, the network stack, and the programs on its tracepoints.
     cpu: u64,
 }
 
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
-/// Runs it: a count for each line, the first at once.
+/// Runs the churn, and prints a count at once and one for each line of stdin.
 ///
-/// The two ends of a connection share a CPU. Left to the scheduler, they change theirs, and with it
-/// their pace, by more than most tools cost.
+/// The two ends of a connection share a CPU. Where the scheduler moves them, their pace changes by
+/// more than most tools cost.
 pub(crate) fn churn(args: &Args) -> Result<()> {
     let this_thread = Pid::from_raw(0);
     let all = sched_getaffinity(this_thread)?;
     let cpus = (0..CpuSet::count()).filter(|&cpu| all.is_set(cpu).unwrap_or(false));
     for cpu in cpus.cycle().take(args.pairs) {
-        // Where a thread may run, those may that it starts.
+        // A thread inherits the CPUs of the one that starts it.
         let mut only = CpuSet::new();
         only.set(cpu)?;
         sched_setaffinity(this_thread, &only)?;
@@ -56,7 +55,7 @@ pub(crate) fn churn(args: &Args) -> Result<()> {
         thread::spawn(move || serve(&listener));
         thread::spawn(move || {
             while connect_once(address).is_ok() {}
-            // With a client less, no two windows could be compared.
+            // With one client less, windows cannot be compared any more.
             process::exit(1);
         });
     }
@@ -70,7 +69,7 @@ pub(crate) fn churn(args: &Args) -> Result<()> {
 }
 
 fn serve(listener: &TcpListener) {
-    // A connection that fails shows in the count.
+    // A connection that fails is missing in the count.
     for mut stream in listener.incoming().flatten() {
         let _ = stream.read(&mut [0]);
     }
@@ -79,7 +78,7 @@ fn serve(listener: &TcpListener) {
 fn connect_once(address: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.shutdown(Shutdown::Write)?;
-    // The server's close: so it has left CLOSE_WAIT when the next connection begins.
+    // Wait for the server's close: it leaves CLOSE_WAIT before the next connection begins.
     let _ = stream.read(&mut [0]);
     CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     Ok(())
@@ -102,7 +101,7 @@ pub(crate) struct Churn {
     role: Role,
 }
 
-/// What it did within a window of time.
+/// Work done within a window of time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
     pub(crate) connections: u64,
@@ -117,9 +116,9 @@ impl Window {
 }
 
 impl Churn {
-    /// Starts it, with twice as many pairs as there are CPUs: enough to leave none of them idle.
+    /// Starts the churn with twice as many pairs as there are CPUs, so that no CPU is idle.
     pub(crate) fn start() -> Result<Self> {
-        // A client's TIME_WAIT would only use up ports, and memory that differs from run to run.
+        // TIME_WAIT would use up ports, and an amount of memory that differs from run to run.
         fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "0")?;
         let pairs = 2 * thread::available_parallelism()?.get();
         let args = ["churn", "--pairs", &pairs.to_string()].map(str::to_owned);
@@ -128,7 +127,7 @@ impl Churn {
         Ok(Self { role })
     }
 
-    /// What it does for so long.
+    /// Measures the churn for this time.
     pub(crate) fn pass(&mut self, time: Duration) -> Result<Window> {
         let sleep = || {
             thread::sleep(time);
@@ -137,7 +136,7 @@ impl Churn {
         Ok(self.window(sleep)?.0)
     }
 
-    /// What it does while `during` runs.
+    /// Measures the churn while `during` runs.
     pub(crate) fn window<T>(&mut self, during: impl FnOnce() -> Result<T>) -> Result<(Window, T)> {
         let before: Count = self.role.ask()?;
         let value = during()?;

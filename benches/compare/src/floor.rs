@@ -1,4 +1,4 @@
-//! The least that any BPF tool must spend, and what the kernel's own statistics say of programs.
+//! The least cost of any BPF tool, and the kernel's own statistics of programs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,15 +35,15 @@ pub(crate) fn count() -> Result<()> {
     say(&bss.context("no .bss")?.counted)
 }
 
-/// How much of nothing.
+/// Number of empty programs.
 #[derive(clap::Args)]
 pub(crate) struct NothingArgs {
-    /// How often it is attached
+    /// Attach the program so many times
     #[arg(long, default_value_t = 1)]
     links: usize,
 }
 
-/// Attaches a program that does nothing, says so, and waits for a signal.
+/// Attaches an empty program, prints a line, and waits for a signal.
 pub(crate) fn nothing(args: &NothingArgs) -> Result<()> {
     let mut object = MaybeUninit::uninit();
     let mut open = skeleton::FloorSkelBuilder::default().open(&mut object)?;
@@ -59,7 +59,7 @@ pub(crate) fn nothing(args: &NothingArgs) -> Result<()> {
     }
 }
 
-/// The BPF programs that a process has descriptors for, without iterators.
+/// BPF programs, other than iterators, that a process has descriptors of.
 pub(crate) fn program_ids(pid: i32) -> BTreeSet<u32> {
     let mut ids = BTreeSet::new();
     let mut iterators = BTreeSet::new();
@@ -87,25 +87,25 @@ pub(crate) fn program_ids(pid: i32) -> BTreeSet<u32> {
     ids
 }
 
-/// How often a tool's programs have run, and for how long.
+/// Number and time of the runs of a tool's programs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RunStats {
     runs: u64,
     nanoseconds: u64,
-    /// What each of them is run for: as often as the one that has run most.
+    /// Transitions: runs of the program that has run most.
     transitions: u64,
 }
 
-/// What a transition takes, on average.
+/// Cost of a transition, on average.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OfTransition {
     pub(crate) nanoseconds: f64,
-    /// Programs that run for it.
+    /// Programs that run for each.
     pub(crate) runs: f64,
 }
 
 impl RunStats {
-    /// So far, for these programs together.
+    /// Sums up these programs, so far.
     pub(crate) fn of(ids: &BTreeSet<u32>) -> Self {
         ProgInfoIter::default().filter(|info| ids.contains(&info.id)).fold(
             Self::default(),
@@ -117,10 +117,10 @@ impl RunStats {
         )
     }
 
-    /// What a transition has taken since `earlier`.
+    /// Cost of a transition since `earlier`.
     pub(crate) fn since(self, earlier: Self) -> Option<OfTransition> {
         let transitions = self.transitions.checked_sub(earlier.transitions)?;
-        // They are fewer where a program has gone meanwhile.
+        // A sum is less than before where a program has gone meanwhile.
         let of_each =
             |now: u64, then: u64| Some(now.checked_sub(then)? as f64 / transitions as f64);
         (transitions > 0).then_some(OfTransition {
@@ -130,7 +130,7 @@ impl RunStats {
     }
 }
 
-/// While this lives, the kernel keeps statistics on BPF programs.
+/// Makes the kernel keep statistics of BPF programs, until it is dropped.
 pub(crate) struct Statistics {
     before: String,
 }
@@ -145,7 +145,7 @@ impl Statistics {
 
 impl Drop for Statistics {
     fn drop(&mut self) {
-        // They cost little, and nothing is left to be tried.
+        // A failure costs little: statistics that stay on.
         let _ = fs::write(STATS, self.before.trim());
     }
 }

@@ -1,16 +1,18 @@
-//! The machine and the versions, which every figure depends on.
+//! The machine and the versions: every figure depends on them.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::utsname::uname;
 use serde::Serialize;
 
-use crate::Options;
+use crate::options::Options;
+use crate::parse;
 
-/// Where and with what the figures were taken.
+/// The machine and the versions of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Host {
     pub(crate) date: String,
@@ -20,8 +22,12 @@ pub(crate) struct Host {
     pub(crate) cpus: usize,
     pub(crate) memory_gib: u64,
     pub(crate) descriptors_per_process: u64,
-    /// Before the run: what else was going on.
+    /// Before the run, of all that the machine does.
     pub(crate) load_average: String,
+    /// Before the run.
+    pub(crate) processes: usize,
+    /// Leaked sockets that were there before the run: `sockleak` has to look after them, too.
+    pub(crate) leaked_before: usize,
     pub(crate) versions: Vec<(String, String)>,
     pub(crate) quick: bool,
 }
@@ -38,13 +44,17 @@ pub(crate) fn describe(options: &Options) -> Result<Host> {
     let memory = field(&meminfo, "MemTotal");
     let kib: u64 = memory.trim_end_matches(" kB").parse().unwrap_or(0);
     let sockleak = options.sockleak.to_string_lossy().into_owned();
-    let versions = [
+    let other = options.against.as_ref().map(|other| other.to_string_lossy().into_owned());
+    let mut versions = vec![
         ("sockleak", vec![sockleak.as_str(), "--version"]),
         ("ss", vec!["ss", "-V"]),
         ("lsof", vec!["lsof", "-v"]),
         ("tcpstates", vec!["tcpstates", "--version"]),
         ("bpftrace", vec!["bpftrace", "--version"]),
     ];
+    if let Some(other) = &other {
+        versions.push(("the other sockleak", vec![other.as_str(), "--version"]));
+    }
     Ok(Host {
         date: said(&["date", "--utc", "+%F %H:%M UTC"]),
         revision: said(&["git", "describe", "--always", "--dirty"]),
@@ -63,6 +73,8 @@ pub(crate) fn describe(options: &Options) -> Result<Host> {
             .take(3)
             .collect::<Vec<_>>()
             .join(" "),
+        processes: processes()?,
+        leaked_before: leaked(options)?,
         versions: versions
             .into_iter()
             .map(|(name, command)| (name.to_owned(), said(&command)))
@@ -71,7 +83,21 @@ pub(crate) fn describe(options: &Options) -> Result<Host> {
     })
 }
 
-/// The one line of what a command says that has a number in it, or the first.
+/// Counts the processes of this machine.
+fn processes() -> Result<usize> {
+    let is_number = |name: &OsStr| name.to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+    let entries = fs::read_dir("/proc")?.flatten();
+    Ok(entries.filter(|entry| is_number(&entry.file_name())).count())
+}
+
+/// Counts the leaked sockets of this machine.
+fn leaked(options: &Options) -> Result<usize> {
+    let output = Command::new(&options.sockleak).args(["list", "--json"]).output();
+    let output = output.with_context(|| format!("cannot run {}", options.sockleak.display()))?;
+    Ok(parse::sockleak_json(&String::from_utf8_lossy(&output.stdout)).len())
+}
+
+/// The line of a command's output that has its version: the first, or that of the revision.
 fn said(command: &[&str]) -> String {
     let Ok(output) = Command::new(command[0]).args(&command[1..]).output() else {
         return "not installed".to_owned();
@@ -79,7 +105,7 @@ fn said(command: &[&str]) -> String {
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    // lsof says its version in the middle.
+    // lsof prints its version in the middle.
     let revision = text.lines().find_map(|line| line.trim().strip_prefix("revision: "));
     revision.or_else(|| lines.next()).unwrap_or("unknown").to_owned()
 }

@@ -1,22 +1,26 @@
-//! `make bench`: sockleak side by side with what people use today, in one run on one machine.
+//! `make bench`: sockleak side by side with the tools that people use today, in one run on one machine.
 //!
 //! ```text
 //! main ─┬─> scene: a network namespace, and workloads in processes of their own (plant, churn)
-//!       ├─> tool:  a tool, run under a small process that takes its time and memory
-//!       ├─> list, live, start, table: what is measured, one file for each of the issue's tables
-//!       └─> results ──> goals ──> view: the terminal, target/bench.json, docs/performance.md
+//!       ├─> tool: runs a tool under a small process that takes its time and memory
+//!       ├─> start, list, phases, live, table: one file for each kind of measurement
+//!       ├─> against: two sockleaks, one against the other
+//!       └─> results ──> goals, view: the terminal, target/bench.json, docs/performance.md
 //! ```
 //!
-//! Each workload and each measured tool is a child; the first kind is this program again, with a
+//! Each workload and each measured tool is a child process. Workloads run this program again, with a
 //! hidden subcommand.
 
+mod against;
 mod churn;
 mod floor;
 mod goals;
 mod host;
 mod list;
 mod live;
+mod options;
 mod parse;
+mod phases;
 mod plant;
 mod results;
 mod role;
@@ -28,12 +32,14 @@ mod tool;
 mod truth;
 mod view;
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Compares sockleak with what people use today.
+use options::{Options, Part};
+use results::Results;
+use scene::Scene;
+
+/// Compares sockleak with the tools that people use today, or with another sockleak.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -42,46 +48,15 @@ struct Cli {
     options: Options,
 }
 
-/// What to measure, and where the results go.
-#[derive(clap::Args, Clone, Debug)]
-struct Options {
-    /// The program to measure
-    #[arg(long, default_value = "target/release/sockleak")]
-    sockleak: PathBuf,
-    /// Five minutes instead of half an hour: for trying out, not for publishing
-    #[arg(long)]
-    quick: bool,
-    /// Only these parts
-    #[arg(long, value_enum, value_delimiter = ',')]
-    only: Vec<Part>,
-    /// Where `cargo bench --bench table` has left its results
-    #[arg(long, default_value = "target/criterion")]
-    criterion: PathBuf,
-    /// Where the figures go
-    #[arg(long, default_value = "target/bench.json")]
-    json: PathBuf,
-    /// Where the page goes; by default nowhere, so that a trial run does not overwrite it
-    #[arg(long)]
-    page: Option<PathBuf>,
-}
-
-/// A part of the benchmark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
-    List,
-    Churn,
-    Standing,
-    Load,
-    Start,
-    Table,
-}
-
 #[derive(Subcommand)]
 enum Role {
     /// Holds sockets in CLOSE_WAIT
     #[command(hide = true)]
     Plant(plant::Args),
-    /// Holds other descriptors
+    /// Holds both ends of healthy connections
+    #[command(hide = true)]
+    Healthy(plant::Args),
+    /// Holds descriptors that are not sockets
     #[command(hide = true)]
     Crowd(plant::CrowdArgs),
     /// Opens and closes connections at full speed
@@ -93,7 +68,7 @@ enum Role {
     /// Counts the sockets in CLOSE_WAIT with a BPF iterator
     #[command(hide = true)]
     Count,
-    /// Attaches a program that does nothing to the tracepoint
+    /// Attaches an empty program to the tracepoint
     #[command(hide = true)]
     Nothing(floor::NothingArgs),
 }
@@ -101,7 +76,8 @@ enum Role {
 fn main() -> Result<()> {
     let cli = Cli::parse();
     match cli.role {
-        Some(Role::Plant(args)) => plant::plant(&args),
+        Some(Role::Plant(args)) => plant::leaked(&args),
+        Some(Role::Healthy(args)) => plant::healthy(&args),
         Some(Role::Crowd(args)) => plant::crowd(&args),
         Some(Role::Churn(args)) => churn::churn(&args),
         Some(Role::Measure(args)) => tool::measure(&args),
@@ -112,27 +88,40 @@ fn main() -> Result<()> {
 }
 
 fn compare(options: &Options) -> Result<()> {
-    let wanted = |part| options.only.is_empty() || options.only.contains(&part);
-    let scene = scene::Scene::enter()?;
-    let mut results = results::Results::new(host::describe(options)?);
-    if wanted(Part::Start) {
+    let mut results = Results::new(host::describe(options)?);
+    let scene = Scene::enter()?;
+    match &options.against {
+        Some(other) => results.against = against::run(&scene, options, other)?,
+        None => measure(&scene, options, &mut results)?,
+    }
+    view::publish(&results, options)
+}
+
+fn measure(scene: &Scene, options: &Options, results: &mut Results) -> Result<()> {
+    if options.wants(Part::Start) {
         results.start = start::run(options)?;
     }
-    if wanted(Part::List) {
-        results.list = list::run(&scene, options)?;
+    if options.wants(Part::Small) {
+        (results.small, results.phases) = list::small_host(scene, options)?;
     }
-    if wanted(Part::Churn) {
+    if options.wants(Part::List) {
+        results.list = list::leaked(scene, options)?;
+    }
+    if options.wants(Part::Healthy) {
+        results.healthy = list::beside_healthy(scene, options)?;
+    }
+    if options.wants(Part::Churn) {
         results.churn = live::churn(options)?;
     }
-    if wanted(Part::Standing) {
-        results.standing = live::standing(&scene, options)?;
+    if options.wants(Part::Standing) {
+        results.standing = live::standing(scene, options)?;
     }
-    if wanted(Part::Load) {
-        results.load = live::load(&scene, options)?;
+    if options.wants(Part::Load) {
+        results.load = live::load(scene, options)?;
     }
-    if wanted(Part::Table) {
+    if options.wants(Part::Table) {
         results.table = table::read(options)?;
     }
-    results.finish();
-    view::publish(&results, options)
+    results.goals = goals::compare(results);
+    Ok(())
 }

@@ -1,10 +1,10 @@
-//! What tools print, as rows.
+//! Reads the rows that tools print.
 
 use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-/// A socket, and who holds it.
+/// A socket and its holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) local: SocketAddr,
@@ -12,13 +12,13 @@ pub(crate) struct Row {
     pub(crate) owner: Option<Owner>,
 }
 
-/// A process, and its descriptor where that is told.
+/// A process, and its descriptor where the tool prints it.
 pub(crate) type Owner = (u32, Option<i32>);
 
-/// How a tool's output is read.
+/// Reads a tool's output.
 pub(crate) type Parser = fn(&str) -> Vec<Row>;
 
-/// What the benchmark reads of a report.
+/// The parts of a JSON report that the benchmark reads.
 #[derive(Deserialize)]
 pub(crate) struct Report {
     pub(crate) lost_events: u64,
@@ -34,7 +34,7 @@ struct Socket {
 }
 
 impl Report {
-    /// The last complete one of a stream.
+    /// The last complete report of a stream.
     pub(crate) fn last(text: &str) -> Option<Self> {
         let parse = |line| serde_json::from_str(line).ok();
         text.lines().rev().find_map(parse)
@@ -54,10 +54,12 @@ pub(crate) fn sockleak_json(text: &str) -> Vec<Row> {
     Report::last(text).map_or_else(Vec::new, |report| report.rows())
 }
 
-/// `sockleak`: `AGE PID COMM FD LOCAL REMOTE …`.
+/// `sockleak`: `AGE … PID COMM FD LOCAL REMOTE …`. The first line says where PID is.
 pub(crate) fn sockleak_text(text: &str) -> Vec<Row> {
+    let head = text.lines().find(|line| line.trim_start().starts_with("AGE "));
+    let place = head.and_then(|head| head.split_whitespace().position(|name| name == "PID"));
     rows(text, |words, at| {
-        let pid = words.get(1)?.parse().ok()?;
+        let pid = words.get(place?)?.parse().ok()?;
         let fd = words.get(at.checked_sub(1)?)?.parse().ok();
         Some((pid, fd))
     })
@@ -76,7 +78,7 @@ pub(crate) fn ss(text: &str) -> Vec<Row> {
 }
 
 /// `lsof -nP -iTCP`: `COMMAND PID USER FD TYPE … LOCAL->REMOTE (CLOSE_WAIT)`. A descriptor of more
-/// than four digits is cut (`*345u`), so that nothing can be said of it.
+/// than four digits is truncated (`*345u`), and is not read.
 pub(crate) fn lsof(text: &str) -> Vec<Row> {
     let row = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -91,7 +93,8 @@ pub(crate) fn lsof(text: &str) -> Vec<Row> {
     text.lines().filter_map(row).collect()
 }
 
-/// The lines with two addresses side by side; `owner` gets the words and where the first one is.
+/// Reads the lines with two addresses side by side. `owner` gets the words and the place of the
+/// first address.
 fn rows(text: &str, owner: impl Fn(&[&str], usize) -> Option<Owner>) -> Vec<Row> {
     let row = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -106,7 +109,7 @@ fn rows(text: &str, owner: impl Fn(&[&str], usize) -> Option<Owner>) -> Vec<Row>
     text.lines().filter_map(row).collect()
 }
 
-/// How many events a tool says it has lost: in a stream of reports, or in its complaints.
+/// Events that a tool reports lost: in a stream of JSON reports, or in messages.
 pub(crate) fn lost(out: &str, err: &str) -> u64 {
     if let Some(report) = Report::last(out) {
         return report.lost_events;

@@ -1,77 +1,73 @@
-//! Children that hold things: leaked sockets, and descriptors that have nothing to do with them.
+//! Children that hold descriptors: leaked sockets, healthy connections, and others.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use nix::libc::linger;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrIn, bind, connect, recv,
-    shutdown, socket,
+    setsockopt, shutdown, socket, sockopt,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::role::{say, wait_for_end};
 
-/// So many peers linger.
+/// Peers that have shut down and not closed yet.
 const LEAVING: usize = 50;
-/// Peers count their ports from here.
+/// Port of the first peer. The others count on from it.
 const FIRST_PORT: u16 = 10_000;
 
-/// What to hold.
+/// Number of sockets, or of connections.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which of the holders this is: each has peers with an address of its own
+    /// Number of this holder: the peers of each have an address of their own
     #[arg(long)]
     holder: u16,
     #[arg(long)]
     sockets: u16,
 }
 
-/// What to hold.
+/// Number of other descriptors.
 #[derive(clap::Args)]
 pub(crate) struct CrowdArgs {
     #[arg(long)]
     descriptors: usize,
 }
 
-/// What a holder holds, exactly.
+/// The sockets of a holder.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Planted {
     pub(crate) pid: u32,
-    /// Our end of every connection.
+    /// The holder's end of every connection.
     pub(crate) local: SocketAddrV4,
-    /// The peer's end of the first; the others count on from its port.
+    /// The peer's end of the first connection. The others count on from its port.
     pub(crate) first_peer: SocketAddrV4,
     /// The descriptors, in the same order.
     pub(crate) fds: Vec<i32>,
 }
 
 /// Holds sockets in CLOSE_WAIT: accepted, their peers gone, never closed.
-pub(crate) fn plant(args: &Args) -> Result<()> {
+pub(crate) fn leaked(args: &Args) -> Result<()> {
     raise_limit()?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let std::net::SocketAddr::V4(local) = listener.local_addr()? else {
-        bail!("not an IPv4 address");
-    };
-    let [high, low] = args.holder.to_be_bytes();
-    let source = Ipv4Addr::new(127, 1, high, low);
+    let (listener, local, first_peer) = listen(args.holder)?;
     let mut held = Vec::with_capacity(args.sockets.into());
     let mut leaving = VecDeque::new();
     for index in 0..args.sockets {
-        // Explicit addresses: ports do not run out, and the truth needs no list of them.
-        let peer = peer(SocketAddrV4::new(source, FIRST_PORT + index), local)?;
+        let peer = peer(first_peer, index, local)?;
         let socket = listener.accept()?.0;
         shutdown(peer.as_raw_fd(), Shutdown::Write)?;
         wait_for_fin(&socket)?;
         held.push(socket);
-        // Only later does the peer vanish: one in 10,000 that closes at once meets the ACK of its
-        // FIN on the way out, and resets the connection.
+        // The peer closes later. One in 10,000 that closes at once does so while the ACK of its
+        // FIN arrives, and resets the connection.
         leaving.push_back(peer);
         if leaving.len() > LEAVING {
             leaving.pop_front();
@@ -82,13 +78,36 @@ pub(crate) fn plant(args: &Args) -> Result<()> {
     say(&Planted {
         pid: process::id(),
         local,
-        first_peer: SocketAddrV4::new(source, FIRST_PORT),
+        first_peer,
         fds: held.iter().map(AsRawFd::as_raw_fd).collect(),
     })?;
     wait_for_end()
 }
 
-/// Holds descriptors that every tool has to look at, and that are no sockets.
+/// Holds both ends of connections in use: each end has sent a byte and has read one.
+pub(crate) fn healthy(args: &Args) -> Result<()> {
+    raise_limit()?;
+    let (listener, local, first_peer) = listen(args.holder)?;
+    let mut held = Vec::with_capacity(args.sockets.into());
+    for index in 0..args.sockets {
+        let mut client = TcpStream::from(peer(first_peer, index, local)?);
+        let mut server = listener.accept()?.0;
+        // The first end to close resets the connection: none stays in TIME_WAIT for a minute.
+        let reset = linger { l_onoff: 1, l_linger: 0 };
+        for end in [&client, &server] {
+            setsockopt(end, sockopt::Linger, &reset)?;
+        }
+        client.write_all(b"?")?;
+        server.read_exact(&mut [0])?;
+        server.write_all(b"!")?;
+        client.read_exact(&mut [0])?;
+        held.push((client, server));
+    }
+    say(&held.len())?;
+    wait_for_end()
+}
+
+/// Holds descriptors that are not sockets, and that every tool has to look at.
 pub(crate) fn crowd(args: &CrowdArgs) -> Result<()> {
     raise_limit()?;
     let null = File::open("/dev/null")?;
@@ -97,26 +116,41 @@ pub(crate) fn crowd(args: &CrowdArgs) -> Result<()> {
     wait_for_end()
 }
 
-fn peer(from: SocketAddrV4, to: SocketAddrV4) -> Result<OwnedFd> {
+/// A listener, its address, and the address of a holder's first peer.
+fn listen(holder: u16) -> Result<(TcpListener, SocketAddrV4, SocketAddrV4)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let SocketAddr::V4(local) = listener.local_addr()? else {
+        bail!("not an IPv4 address");
+    };
+    let [high, low] = holder.to_be_bytes();
+    let first_peer = SocketAddrV4::new(Ipv4Addr::new(127, 1, high, low), FIRST_PORT);
+    Ok((listener, local, first_peer))
+}
+
+/// Connects the peer with this index. Its address is explicit: ports do not run out, and the truth
+/// needs no list of them.
+fn peer(first: SocketAddrV4, index: u16, to: SocketAddrV4) -> Result<OwnedFd> {
     let peer = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let from = SocketAddrV4::new(*first.ip(), first.port() + index);
     bind(peer.as_raw_fd(), &SockaddrIn::from(from))?;
     connect(peer.as_raw_fd(), &SockaddrIn::from(to))?;
     Ok(peer)
 }
 
-/// A FIN shows as end-of-file, which a peek leaves unread.
+/// Waits for end-of-file with a peek, which leaves the FIN unread.
 fn wait_for_fin(socket: &TcpStream) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(5);
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     while recv(socket.as_raw_fd(), &mut [0], flags) != Ok(0) {
         if Instant::now() > deadline {
-            bail!("a peer has closed, and its FIN has not arrived");
+            bail!("a peer has shut down, and its FIN has not arrived");
         }
         thread::sleep(Duration::from_millis(1));
     }
     Ok(())
 }
 
+/// Raises the limit on descriptors as far as it goes.
 fn raise_limit() -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)

@@ -1,5 +1,5 @@
-//! This program again, in another role: it says one line when it is ready, answers lines with
-//! lines, and ends when its stdin does.
+//! Children that are this program in another role. A child prints a line when it is ready, answers
+//! each line on stdin with a line, and ends when stdin does.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A child in a role. It ends when this is dropped.
+/// A child in a role. Dropping it ends the child.
 pub(crate) struct Role {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -17,7 +17,7 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    /// Starts it; [`Role::hear`] says when it is ready.
+    /// Starts a child. [`Role::hear`] waits until it is ready.
     pub(crate) fn start(args: &[String]) -> Result<Self> {
         let mut child = Command::new(env::current_exe()?)
             .args(args)
@@ -32,7 +32,7 @@ impl Role {
         })
     }
 
-    /// Waits for the next line it says.
+    /// Waits for the child's next line.
     pub(crate) fn hear<T: DeserializeOwned>(&mut self) -> Result<T> {
         let mut line = String::new();
         if self.stdout.read_line(&mut line)? == 0 {
@@ -41,13 +41,13 @@ impl Role {
         Ok(serde_json::from_str(&line)?)
     }
 
-    /// Asks for its next line.
+    /// Asks for the child's next line.
     pub(crate) fn ask<T: DeserializeOwned>(&mut self) -> Result<T> {
         self.stdin.as_ref().context("no stdin")?.write_all(b"\n")?;
         self.hear()
     }
 
-    /// Tells it to end, and waits for what it says at last.
+    /// Tells the child to end, and waits for its last line.
     pub(crate) fn end<T: DeserializeOwned>(&mut self) -> Result<T> {
         self.stdin = None;
         self.hear()
@@ -57,12 +57,12 @@ impl Role {
 impl Drop for Role {
     fn drop(&mut self) {
         self.stdin = None;
-        // Nothing is left to be done about a child that cannot be waited for.
+        // A child that cannot be waited for has ended.
         let _ = self.child.wait();
     }
 }
 
-/// The child's side: says a line.
+/// Prints a line, in the child.
 pub(crate) fn say(value: &impl Serialize) -> Result<()> {
     let mut stdout = io::stdout().lock();
     serde_json::to_writer(&mut stdout, value)?;
@@ -70,7 +70,7 @@ pub(crate) fn say(value: &impl Serialize) -> Result<()> {
     Ok(stdout.flush()?)
 }
 
-/// The child's side: waits for the end of stdin.
+/// Waits for the end of stdin, in the child.
 pub(crate) fn wait_for_end() -> Result<()> {
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Where everything happens: a network namespace of our own, with loopback and nothing else.
+//! The network namespace in which everything happens: loopback, and nothing else.
 
 use std::cell::Cell;
 use std::fs;
@@ -16,12 +16,12 @@ use crate::plant::Planted;
 use crate::role::Role;
 use crate::truth::Truth;
 
-/// What a process keeps free of its descriptor limit, for itself.
+/// Descriptors that a process keeps free for itself, below its limit.
 const SPARE: u64 = 100;
-/// Descriptors that have nothing to do with sockets.
+/// Descriptors that are not sockets.
 const CROWD: usize = 100_000;
 
-/// The namespace, which this process and all its children live in.
+/// The namespace of this process and of all its children.
 pub(crate) struct Scene {
     holders: Cell<u16>,
     /// How many descriptors a process may have.
@@ -56,18 +56,19 @@ impl Scene {
         })
     }
 
-    /// Leaks so many sockets, in so many processes or as many as their limits demand.
+    /// Leaks sockets, in this number of processes or in more, if their limits demand it.
+    ///
+    /// It takes longer than two seconds: a peer's end lives for `tcp_fin_timeout` after it has
+    /// left. So no leak is young enough for `list` to look at it twice.
     pub(crate) fn leak(&self, sockets: usize, processes: usize) -> Result<Leaks> {
-        // Peers that have left are soon forgotten, but not at once: an ACK that meets nobody would
-        // bring a reset.
+        // The kernel has to keep the peers' ends for a while: an ACK without a socket would cause a
+        // reset.
         fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", "1000000")?;
         let processes = processes.max(sockets.div_ceil(self.limit));
         let mut holders = Vec::new();
         for index in 0..processes {
             let share = sockets / processes + usize::from(index < sockets % processes);
-            let holder = self.holders.replace(self.holders.get().wrapping_add(1));
-            let args = ["plant", "--holder", &holder.to_string(), "--sockets", &share.to_string()];
-            holders.push(Role::start(&args.map(str::to_owned))?);
+            holders.push(self.start_holder("plant", share)?);
         }
         let mut truth = Truth::default();
         for holder in &mut holders {
@@ -80,7 +81,30 @@ impl Scene {
         Ok(Leaks { _holders: holders, truth, processes })
     }
 
-    /// Opens the other descriptors, until the return value is dropped.
+    /// Opens healthy connections. They stay open until the return value is dropped.
+    pub(crate) fn connect(&self, connections: usize) -> Result<Vec<Role>> {
+        let mut holders = Vec::new();
+        let mut left = connections;
+        while left > 0 {
+            // A holder has both ends.
+            let share = left.min(self.limit / 2);
+            holders.push(self.start_holder("healthy", share)?);
+            left -= share;
+        }
+        for holder in &mut holders {
+            holder.hear::<usize>().context("cannot open connections")?;
+        }
+        Ok(holders)
+    }
+
+    /// Starts a child that plants sockets, with a number that no other has.
+    fn start_holder(&self, role: &str, sockets: usize) -> Result<Role> {
+        let number = self.holders.replace(self.holders.get().wrapping_add(1)).to_string();
+        let args = [role, "--holder", &number, "--sockets", &sockets.to_string()];
+        Role::start(&args.map(str::to_owned))
+    }
+
+    /// Opens descriptors that are not sockets. They stay open until the return value is dropped.
     pub(crate) fn crowd(&self) -> Result<Vec<Role>> {
         let mut crowd = Vec::new();
         let mut left = CROWD;
@@ -96,7 +120,7 @@ impl Scene {
     }
 }
 
-/// Waits until the kernel has forgotten every peer, so that nothing changes any more.
+/// Waits until the kernel has freed every peer's end, so that nothing changes any more.
 fn wait_for_silence() -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline {
@@ -107,10 +131,10 @@ fn wait_for_silence() -> Result<()> {
         }
         thread::sleep(Duration::from_millis(100));
     }
-    bail!("peers that have left are still there after a minute")
+    bail!("ends of peers that have left are still there after a minute")
 }
 
-/// Where the host has not mounted it, mounts it for this process and its children alone.
+/// Mounts tracefs for this process and its children alone, unless the host has mounted it.
 fn mount_tracefs() -> Result<()> {
     const TRACEFS: &str = "/sys/kernel/tracing";
     if fs::exists(format!("{TRACEFS}/events"))? {

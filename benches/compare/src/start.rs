@@ -1,4 +1,4 @@
-//! From exec to attached and the first report.
+//! Measures the time from exec to the first report.
 
 use std::env;
 use std::io::{BufRead, BufReader};
@@ -9,13 +9,12 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::Options;
-use crate::results::StartRow;
+use crate::live::WATCH;
+use crate::options::Options;
+use crate::results::TimeRow;
 use crate::summary::Summary;
 
-pub(crate) const WATCH: &str = "sockleak watch --json";
-
-pub(crate) fn run(options: &Options) -> Result<Vec<StartRow>> {
+pub(crate) fn run(options: &Options) -> Result<Vec<TimeRow>> {
     let repeats = if options.quick { 5 } else { 21 };
     let sockleak = options.sockleak.to_string_lossy().into_owned();
     let this = env::current_exe()?.to_string_lossy().into_owned();
@@ -31,12 +30,12 @@ pub(crate) fn run(options: &Options) -> Result<Vec<StartRow>> {
         }
     }
     let row = |((what, _), readings): (&(&str, _), Vec<f64>)| {
-        Some(StartRow { what: (*what).to_owned(), ms: Summary::of(readings)? })
+        Some(TimeRow { what: (*what).to_owned(), ms: Summary::of(readings)? })
     };
     Ok(starters.iter().zip(readings).filter_map(row).collect())
 }
 
-/// The seconds until a command says its first line.
+/// Seconds until a command prints its first line.
 fn first_line(command: &[&str]) -> Result<f64> {
     let start = Instant::now();
     let mut child = Command::new(command[0])

@@ -1,20 +1,20 @@
-//! Many readings of one quantity, in one line.
+//! Sums up many readings of one quantity.
 
 use serde::Serialize;
 
-/// Readings, summed up. What is compared is the median: a busy moment must not decide.
+/// Readings and their median, which one busy moment does not change.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Summary {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
-    /// All of them, in the order they were taken.
+    /// All readings, in the order in which they were taken.
     pub(crate) readings: Vec<f64>,
 }
 
 impl Summary {
-    /// The median's standard error, as far as so many readings tell: from their median distance to
-    /// it, as of a normal distribution.
+    /// Standard error of the median, estimated from the median distance of the readings to it, as for
+    /// a normal distribution.
     pub(crate) fn error(&self) -> f64 {
         let distances = self.readings.iter().map(|reading| (reading - self.median).abs()).collect();
         let spread = Self::of(distances).map_or(0.0, |distances| distances.median);

@@ -1,4 +1,4 @@
-//! The table alone, with synthetic events: what `cargo bench --bench table` has measured.
+//! Reads the results of `cargo bench --bench table`: the table alone, with synthetic events.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Options;
+use crate::options::Options;
 use crate::results::TableRow;
 
-/// Where the benchmark notes its memory, which Criterion does not measure.
+/// File of the memory figure, which Criterion does not measure.
 const MEMORY: &str = "table-memory.json";
 
 #[derive(Deserialize)]
@@ -36,7 +36,7 @@ pub(crate) fn read(options: &Options) -> Result<Vec<TableRow>> {
     Ok(rows)
 }
 
-/// Every benchmark has a folder `new`, with what it is and what it took.
+/// Reads the folder `new` of every benchmark, with its name and its time.
 fn collect(folder: &Path, rows: &mut Vec<TableRow>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

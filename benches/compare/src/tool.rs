@@ -1,5 +1,5 @@
-//! A tool under measurement. A small process runs it and takes its time and memory: what this big
-//! one has used must not count, and a child's peak memory begins with that of its parent.
+//! Runs a tool and takes its time and memory. A small process starts the tool: a child's peak memory
+//! begins with that of its parent, and this process is big.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::role::{Role, say, wait_for_end};
 
-/// What to run.
+/// Command to run.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where its stdout goes
+    /// File for its stdout
     #[arg(long)]
     out: PathBuf,
-    /// Where its stderr goes
+    /// File for its stderr
     #[arg(long)]
     err: PathBuf,
     #[arg(last = true)]
@@ -38,15 +38,15 @@ struct Started {
     pid: Result<i32, String>,
 }
 
-/// What a run has cost, with all the processes that it has waited for.
+/// Cost of a run, with all processes that it has waited for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Cost {
     pub(crate) wall_seconds: f64,
     pub(crate) user_seconds: f64,
     pub(crate) system_seconds: f64,
-    /// The most that one of them had resident.
+    /// Peak resident memory of the largest of them.
     pub(crate) peak_kib: i64,
-    /// `None`: by a signal.
+    /// `None` where a signal ended it.
     pub(crate) exit_code: Option<i32>,
 }
 
@@ -56,10 +56,10 @@ impl Cost {
     }
 }
 
-/// The small process: runs the command, ends it when stdin does, and says what it has cost.
+/// Runs the command in the small process, ends it when stdin ends, and prints its cost.
 pub(crate) fn measure(args: &Args) -> Result<()> {
     let (program, rest) = args.command.split_first().context("no command")?;
-    // A named pipe is opened, too, and must not be created anew.
+    // It may be a named pipe, which must not be replaced.
     let out = OpenOptions::new().write(true).create(true).truncate(true).open(&args.out)?;
     let mut command = Command::new(program);
     command.args(rest).stdin(Stdio::null()).stdout(out).stderr(File::create(&args.err)?);
@@ -78,7 +78,7 @@ pub(crate) fn measure(args: &Args) -> Result<()> {
         let over = Arc::clone(&over);
         move || {
             if wait_for_end().is_ok() && !over.load(Ordering::Acquire) {
-                // Not SIGINT, which what runs in a shell's background ignores.
+                // SIGINT is ignored by commands in a shell's background.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             }
         }
@@ -97,7 +97,7 @@ pub(crate) fn measure(args: &Args) -> Result<()> {
     })
 }
 
-/// A tool that runs.
+/// A running tool.
 pub(crate) struct Tool {
     role: Role,
     pid: i32,
@@ -105,7 +105,7 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
-    /// Starts a command; `Err` inside says why it cannot run at all.
+    /// Starts a command. The inner `Err` says why it cannot run at all.
     pub(crate) fn start(command: &[String], out: &Path) -> Result<Result<Self, String>> {
         let err = std::env::temp_dir().join(format!("compare.{}.err", std::process::id()));
         let options = ["--out", &out.to_string_lossy(), "--err", &err.to_string_lossy(), "--"];
@@ -124,13 +124,13 @@ impl Tool {
         self.pid
     }
 
-    /// CPU time used so far, without that of its children.
+    /// CPU time so far, without that of its children.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
         let clock = clock_getcpuclockid(Pid::from_raw(self.pid)).context("the tool has ended")?;
         Ok(Duration::from(clock_gettime(clock)?).as_secs_f64())
     }
 
-    /// What is resident now, in KiB.
+    /// Resident memory now, in KiB.
     pub(crate) fn resident_kib(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let field =
@@ -148,8 +148,8 @@ impl Tool {
         self.role.hear()
     }
 
-    /// Waits until it has loaded a BPF program and has had time to attach it; `Err` inside says
-    /// what it said when it gave up instead.
+    /// Waits until the tool has loaded a BPF program and has had time to attach it. The inner `Err`
+    /// has the tool's own words where it gave up instead.
     pub(crate) fn settle(&self) -> Result<Result<(), String>> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
@@ -162,13 +162,13 @@ impl Tool {
         Ok(Err(complaint(&self.err)))
     }
 
-    /// The file with what it complains about.
+    /// The file with its stderr.
     pub(crate) fn err(&self) -> &Path {
         &self.err
     }
 }
 
-/// What a tool says when it gives up: its first line of stderr.
+/// First line of stderr, which says why a tool gave up.
 pub(crate) fn complaint(err: &Path) -> String {
     let text = fs::read_to_string(err).unwrap_or_default();
     let line = text.lines().find(|line| !line.trim().is_empty());

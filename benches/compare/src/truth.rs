@@ -1,4 +1,4 @@
-//! What was planted, and what a tool says of it.
+//! The planted connections, and how far a tool's answer agrees with them.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, SocketAddrV4};
@@ -14,17 +14,24 @@ pub(crate) struct Truth {
     held: HashMap<(SocketAddr, SocketAddr), (u32, i32)>,
 }
 
-/// How far a tool's answer is right.
+/// Counts of right and wrong rows in a tool's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) planted: usize,
     pub(crate) found: usize,
-    /// Planted connections that it gives to another process or descriptor.
+    /// Planted connections with another process or descriptor.
     pub(crate) wrong_owners: usize,
-    /// Planted connections for which it names nobody.
+    /// Planted connections with no owner.
     pub(crate) without_owner: usize,
-    /// Rows for what was not planted here.
+    /// Rows for sockets that were not planted here.
     pub(crate) others: usize,
+}
+
+impl Verdict {
+    /// Rows that are missing, or have a wrong owner or none.
+    pub(crate) fn errors(&self) -> usize {
+        self.wrong_owners + self.without_owner + self.planted - self.found
+    }
 }
 
 impl Truth {

@@ -1,4 +1,4 @@
-//! The results as tables, for the terminal and for `docs/performance.md`, and as JSON.
+//! Shows the results: as tables, for the terminal and for `docs/performance.md`, and as JSON.
 
 mod tables;
 
@@ -7,13 +7,13 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 
-use crate::Options;
+use crate::options::Options;
 use crate::results::Results;
 
-/// The page's text; every figure in it is filled in.
+/// Text of the page. The tables are filled in.
 const PAGE: &str = include_str!("../performance.md");
 
-/// A table, whatever it is for.
+/// A table.
 pub(crate) struct Table {
     /// Its place in the page: `{{name}}`.
     name: &'static str,
@@ -45,7 +45,7 @@ pub(crate) fn publish(results: &Results, options: &Options) -> Result<()> {
 }
 
 impl Table {
-    /// For a terminal: the first column to the left, figures to the right.
+    /// Formats the table for a terminal: text to the left, figures to the right.
     fn aligned(&self) -> String {
         let head: Vec<String> = self.head.iter().map(ToString::to_string).collect();
         let lines = || [&head].into_iter().chain(&self.rows);
@@ -85,7 +85,7 @@ impl Table {
     }
 }
 
-/// Figures have a unit, or are counts; what else there is reads from the left.
+/// Whether a column has text. All others have figures.
 fn is_text(head: &str) -> bool {
     matches!(head, "tool" | "what" | "value" | "command" | "reach" | "measured" | "met")
 }

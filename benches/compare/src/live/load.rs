@@ -1,4 +1,4 @@
-//! `sockleak watch` alone: idle, and with very many standing leaks.
+//! Measures `sockleak watch` on a host where nothing changes: without leaks, and with very many.
 
 use std::env;
 use std::fs::{self, File};
@@ -13,20 +13,25 @@ use anyhow::Result;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::Options;
+use crate::options::Options;
 use crate::results::LoadRow;
 use crate::scene::Scene;
 use crate::summary::Summary;
 use crate::tool::Tool;
 
 const LEAKED: usize = 100_000;
-/// After the first report, which is paid for once.
+/// `watch` without leaks, at the default interval and at five reports a second.
+pub(crate) const IDLE: [&str; 2] = ["watch --json", "watch --json --interval 200ms"];
+/// Time for the start and the first report, which are not measured.
 const WARM_UP: Duration = Duration::from_secs(3);
 
 pub(crate) fn load(scene: &Scene, options: &Options) -> Result<Vec<LoadRow>> {
     let time = Duration::from_secs(if options.quick { 8 } else { 30 });
     eprintln!("load: idle");
-    let mut rows = vec![watch("watch --json", 0, time, options)?];
+    let mut rows = Vec::new();
+    for command in IDLE {
+        rows.push(watch(command, 0, time, options)?);
+    }
     let _crowd = scene.crowd()?;
     let leaks = scene.leak(LEAKED, 1)?;
     eprintln!("load: {LEAKED} sockets in {} processes", leaks.processes);
@@ -48,7 +53,7 @@ fn watch(args: &str, leaked: usize, time: Duration, options: &Options) -> Result
     let before = tool.cpu_seconds()?;
     let mut refreshes = Vec::new();
     let mut last = (frames.count(), before);
-    // Ten looks within each interval see every refresh by itself.
+    // Ten looks a second see every refresh by itself.
     let steps = 10 * time.as_secs();
     for _ in 0..steps {
         thread::sleep(Duration::from_millis(100));
@@ -72,7 +77,7 @@ fn watch(args: &str, leaked: usize, time: Duration, options: &Options) -> Result
     })
 }
 
-/// What a tool prints again and again, through a named pipe: the last of it, and how often.
+/// Reports that a tool prints again and again, through a named pipe: the last one, and their number.
 pub(super) struct Frames {
     path: PathBuf,
     seen: Arc<Mutex<Seen>>,
@@ -101,12 +106,12 @@ impl Frames {
         &self.path
     }
 
-    /// How many were begun (text) or are complete (JSON).
+    /// Reports begun (text) or complete (JSON).
     fn count(&self) -> u64 {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 
-    /// How long the last line of JSON took, from the time that it tells to its end.
+    /// Time from the clock in the last line of JSON to the end of that line.
     fn last_took_ms(&self) -> Option<f64> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).last_took_ms
     }
@@ -120,20 +125,20 @@ impl Frames {
 
 impl Drop for Frames {
     fn drop(&mut self) {
-        // It lies in the folder for temporary files.
+        // The folder for temporary files is cleaned anyway.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Until the writer has gone. Opening waits for one. A line may have 40 MB: two take turns in the
-/// same memory, because what a reader takes to get more of it would be measured too.
+/// Reads until the writer has gone. Opening waits for a writer. A line may have 40 MB: two buffers
+/// take turns, because the time to get new memory would be measured, too.
 fn read(path: &Path, seen: &Mutex<Seen>) -> Option<()> {
     let mut pipe = BufReader::with_capacity(1 << 20, File::open(path).ok()?);
     let mut line = Vec::new();
     while pipe.read_until(b'\n', &mut line).ok()? > 0 {
         let now = SystemTime::now();
         let is_json = line.starts_with(b"{");
-        // In text, every report begins with the columns' names.
+        // In text every report begins with the names of the columns.
         if is_json || line.trim_ascii_start().starts_with(b"AGE ") {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.count += 1;
@@ -147,7 +152,7 @@ fn read(path: &Path, seen: &Mutex<Seen>) -> Option<()> {
     Some(())
 }
 
-/// How long ago the time was that a report tells, less than a day.
+/// Age of a report, less than a day, from the time that it states.
 fn ms_since(report: &str, now: SystemTime) -> Option<f64> {
     const DAY_MS: u128 = 86_400_000;
     let now = now.duration_since(UNIX_EPOCH).ok()?.as_millis() % DAY_MS;

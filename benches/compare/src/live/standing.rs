@@ -1,4 +1,4 @@
-//! A minute of a tool that refreshes every second, beside churn and standing leaks.
+//! Runs a tool that refreshes every second for a minute, beside churn and leaked sockets.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::WATCH;
+use super::follow::WATCH;
 use super::load::Frames;
-use crate::Options;
 use crate::churn::Churn;
+use crate::options::Options;
 use crate::parse::{self, Report};
 use crate::results::StandingRow;
 use crate::scene::{Leaks, Scene};
@@ -41,7 +41,7 @@ fn sockleak(leaks: &Leaks, time: Duration, options: &Options) -> Result<Standing
     let cpu = tool.cpu_seconds()?;
     let seconds = start.elapsed().as_secs_f64();
     drop(churn);
-    // Two refreshes later, what the churn had open is gone from the table.
+    // After two refreshes the sockets of the churn are gone from the table.
     thread::sleep(Duration::from_millis(2500));
     let cost = tool.stop()?;
     let after = Report::last(&frames.last()).context("the last report is not complete")?;
@@ -83,7 +83,7 @@ fn watch_ss(leaks: &Leaks, time: Duration) -> Result<StandingRow> {
         }
         Err(error) => row.refused = Some(error),
     }
-    // watch shows one screen of it; this is all that it would have shown.
+    // `watch` shows one screen: read all rows that it would have shown.
     let ss = Command::new(SS[0]).args(&SS[1..]).output();
     let rows = ss.map(|output| parse::ss(&String::from_utf8_lossy(&output.stdout)));
     row.verdict = leaks.truth.judge(&rows.unwrap_or_default());

@@ -1,20 +1,26 @@
-//! Which columns each table has.
+//! The columns of each table.
 
 use super::Table;
-use crate::results::{ChurnRow, ListRow, LoadRow, Results, StandingRow, TableRow};
+use crate::results::{
+    AgainstRow, ChurnRow, ListRow, LoadRow, Results, StandingRow, TableRow, TimeRow,
+};
 use crate::summary::Summary;
 use crate::truth::Verdict;
 
-/// All of them; those of parts that were not measured are empty.
+/// All tables. Those of parts that were not measured are empty.
 pub(super) fn all(results: &Results) -> Vec<Table> {
     vec![
         host(results),
-        list(&results.list),
+        list("small", &results.small),
+        phases(&results.phases),
+        list("list", &results.list),
+        list("healthy", &results.healthy),
         churn(&results.churn),
         standing(&results.standing),
         load(&results.load),
-        start(results),
+        start(&results.start),
         table(&results.table),
+        against(&results.against),
         goals(results),
     ]
 }
@@ -29,6 +35,8 @@ fn host(results: &Results) -> Table {
         ("memory", format!("{} GiB", host.memory_gib)),
         ("descriptors a process may have", host.descriptors_per_process.to_string()),
         ("load average before the run", host.load_average.clone()),
+        ("processes before the run", host.processes.to_string()),
+        ("leaked sockets before the run", host.leaked_before.to_string()),
     ];
     if host.quick {
         rows.push(("mode", "quick: few repetitions, not for publishing".to_owned()));
@@ -42,7 +50,7 @@ fn host(results: &Results) -> Table {
     }
 }
 
-fn list(rows: &[ListRow]) -> Table {
+fn list(name: &'static str, rows: &[ListRow]) -> Table {
     let row = |row: &ListRow| {
         let mut cells = vec![
             row.sockets.to_string(),
@@ -57,7 +65,7 @@ fn list(rows: &[ListRow]) -> Table {
         cells
     };
     Table {
-        name: "list",
+        name,
         head: vec![
             "sockets",
             "processes",
@@ -78,8 +86,8 @@ fn churn(rows: &[ChurnRow]) -> Table {
         vec![
             code(&row.tool, row.refused.as_ref()),
             median(row.connections_per_second.as_ref(), 0),
-            with_error(row.throughput_lost_percent.as_ref()),
-            with_error(row.cpu_added_percent.as_ref()),
+            with_error(row.throughput_lost_percent.as_ref(), 1),
+            with_error(row.cpu_added_percent.as_ref(), 1),
             number(row.tool_cpu_percent, 1),
             median(row.ns_per_transition.as_ref(), 0),
             number(row.net_ns_per_transition, 0),
@@ -155,21 +163,45 @@ fn load(rows: &[LoadRow]) -> Table {
     }
 }
 
-fn start(results: &Results) -> Table {
-    let rows = results.start.iter();
+fn start(rows: &[TimeRow]) -> Table {
+    let row = |row: &TimeRow| {
+        let ms = [row.ms.median, row.ms.min, row.ms.max].map(|ms| format!("{ms:.1}"));
+        [row.what.clone()].into_iter().chain(ms).collect()
+    };
     Table {
         name: "start",
         head: vec!["what", "median ms", "fastest ms", "slowest ms"],
-        rows: rows
-            .map(|row| {
-                vec![
-                    row.what.clone(),
-                    format!("{:.1}", row.ms.median),
-                    format!("{:.1}", row.ms.min),
-                    format!("{:.1}", row.ms.max),
-                ]
-            })
-            .collect(),
+        rows: rows.iter().map(row).collect(),
+    }
+}
+
+/// The last row is the sum.
+fn phases(rows: &[TimeRow]) -> Table {
+    let sum = rows.last().map_or(1.0, |sum| sum.ms.median);
+    let row = |row: &TimeRow| {
+        let ms = row.ms.median;
+        vec![row.what.clone(), format!("{ms:.1}"), format!("{:.0}", ms / sum * 100.0)]
+    };
+    Table {
+        name: "phases",
+        head: vec!["what", "median ms", "% of all"],
+        rows: rows.iter().map(row).collect(),
+    }
+}
+
+fn against(rows: &[AgainstRow]) -> Table {
+    let row = |row: &AgainstRow| {
+        vec![
+            row.what.clone(),
+            with_error(row.this.as_ref(), 1),
+            with_error(row.other.as_ref(), 1),
+            with_error(row.ratio.as_ref(), 3),
+        ]
+    };
+    Table {
+        name: "against",
+        head: vec!["what", "--sockleak", "--against", "other / this"],
+        rows: rows.iter().map(row).collect(),
     }
 }
 
@@ -202,7 +234,7 @@ fn goals(results: &Results) -> Table {
     }
 }
 
-/// A tool's name, and its own words where it did not run.
+/// A tool's name, with its own words where it did not run.
 fn code(tool: &str, refused: Option<&String>) -> String {
     match refused {
         // A bar would end the cell.
@@ -228,9 +260,11 @@ fn median(summary: Option<&Summary>, digits: usize) -> String {
     number(summary.map(|summary| summary.median), digits)
 }
 
-fn with_error(summary: Option<&Summary>) -> String {
-    let text = summary.map(|summary| format!("{:.1} ± {:.1}", summary.median, summary.error()));
-    text.unwrap_or_else(|| number(None, 1))
+fn with_error(summary: Option<&Summary>, digits: usize) -> String {
+    match summary {
+        Some(summary) => format!("{:.digits$} ± {:.digits$}", summary.median, summary.error()),
+        None => number(None, digits),
+    }
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {
