@@ -37,6 +37,7 @@ test: setup
 	cargo test --locked --lib --bins --test cli
 	cargo build --locked --examples
 	$(if $(AS_ROOT),$(RUNNER)=$(AS_ROOT)) cargo test --locked --test root --test load
+	cargo test --locked --target-dir $(TARGET_DIR) --manifest-path benches/compare/Cargo.toml
 	tools/fuzz.sh 200000
 
 check: setup
@@ -87,18 +88,20 @@ dist: static assets
 test-kernels: static
 	SOCKLEAK=$(STATIC) tests/vm/kernels.sh
 
-# Side by side with what people use today, in network namespaces of its own: half an hour at most.
-# `make bench QUICK=1` takes five minutes, and leaves docs/performance.md as it is.
+# Runs sockleak side by side with the tools that people use today, in a network namespace of its own.
+# It takes half an hour. `make bench QUICK=1` takes five minutes, and does not write docs/performance.md.
+# `make bench AGAINST=OTHER` compares with another sockleak instead, and takes ten.
 bench: build
 	@tools/need.sh ss:iproute2 lsof:lsof /usr/sbin/tcpstates:libbpf-tools bpftrace:bpftrace \
 	    watch:procps
-	CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) cargo bench --locked --quiet --bench table -- \
-	    $(if $(QUICK),--measurement-time 2)
+	$(if $(AGAINST),,CARGO_TARGET_DIR=$(abspath $(TARGET_DIR)) cargo bench --locked --quiet --bench table -- \
+	    $(if $(QUICK),--measurement-time 2))
 	cargo build --release --locked --quiet --manifest-path benches/compare/Cargo.toml \
 	    --target-dir $(TARGET_DIR)
 	$(AS_ROOT) $(TARGET_DIR)/release/compare --sockleak $(SOCKLEAK) \
 	    --criterion $(TARGET_DIR)/criterion --json $(TARGET_DIR)/bench.json \
-	    $(if $(QUICK),--quick,--page docs/performance.md)
+	    $(if $(QUICK),--quick) \
+	    $(if $(AGAINST),--against $(AGAINST),$(if $(QUICK),,--page docs/performance.md))
 
 clean:
 	cargo clean

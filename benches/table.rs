@@ -1,7 +1,8 @@
-//! The pure part alone, with synthetic events: decode, table, report, views; by the socket.
+//! Measures the part without a kernel, for each socket: decode, table, report and views, with
+//! synthetic events.
 //!
-//! What the table takes of memory is read once, before anything else has used any, and is noted
-//! beside Criterion's own results.
+//! The memory of the table is read once, before anything else has used any, and is written beside
+//! Criterion's own results.
 
 #![allow(missing_docs, reason = "criterion_group! makes public functions")]
 
@@ -45,7 +46,7 @@ fn conn(index: u32) -> Conn {
     }
 }
 
-/// Addresses are spread as the kernel's are: by the size of a socket.
+/// Addresses are as far apart as the kernel's: by the size of a socket.
 fn pointer(index: u32) -> SockPtr {
     SockPtr(0xffff_8881_0000_0000 + u64::from(index) * 2_496)
 }
@@ -116,7 +117,7 @@ fn empty() -> Table {
     Table::new(StateSet::CLOSE_WAIT, tick, SOCKETS as usize)
 }
 
-/// As a scan does it.
+/// Fills the table as a scan does.
 fn scan(table: &mut Table) {
     table.begin_scan(NOW);
     for index in 0..SOCKETS {
@@ -128,7 +129,7 @@ fn scan(table: &mut Table) {
     table.end_scan(&[], true);
 }
 
-/// As events do it.
+/// Fills the table as events do.
 fn enter(table: &mut Table) {
     for index in 0..SOCKETS {
         table.apply(transition(index, State::Established, State::CloseWait, 1));
@@ -149,7 +150,7 @@ fn full() -> Table {
 fn tables(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("table");
     group.sample_size(10).throughput(Throughput::Elements(SOCKETS.into()));
-    // What is made within an iteration is dropped outside its time.
+    // Criterion drops the table that an iteration returns outside its time.
     group.bench_function("insert by events", |bencher| {
         bencher.iter_batched(
             empty,
@@ -203,8 +204,8 @@ fn views(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A record of each kind that comes by the thousand. Where every byte but the kind is a valid
-/// state, the states are valid, wherever they are.
+/// Decodes a record of each kind that comes by the thousand. All bytes but the kind are a valid
+/// state, so that the states are valid, whatever the layout.
 fn decoding(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(1));
@@ -219,7 +220,7 @@ fn decoding(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What this process has resident, in bytes.
+/// Resident memory of this process, in bytes.
 fn resident() -> io::Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let kib = |line: &str| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok();
@@ -237,7 +238,7 @@ fn note_memory() -> io::Result<()> {
     let folder = Path::new(&target).join("criterion");
     fs::create_dir_all(&folder)?;
     let note = format!("{{\"sockets\":{SOCKETS},\"bytes_per_socket\":{per_socket:.1}}}\n");
-    // Where `make bench` looks for it.
+    // `make bench` reads it there.
     fs::write(folder.join("table-memory.json"), note)
 }
 

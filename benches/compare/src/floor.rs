@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 
 use crate::role::say;
 
-// What the generator writes answers to its own rules.
+// The generated code follows other rules.
 #[allow(clippy::all, missing_docs, unreachable_pub, unsafe_code, warnings)]
 mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/floor.skel.rs"));

@@ -4,9 +4,8 @@ use crate::list::{COUNTING, HEALTHY, SOCKLEAK, SS, SS_OWNERS};
 use crate::live::{IDLE, TCPSTATES, WATCH};
 use crate::results::{ChurnRow, Goal, ListRow, LoadRow, Results, StandingRow};
 
-/// Beside healthy connections: twice the ratio that version 0.1.0 had before it read ESTABLISHED
-/// sockets, which was 1.5.
-const HEALTHY_MOST: f64 = 3.0;
+/// Twice the ratio of the version that read sockets in CLOSE_WAIT and CLOSE alone (d104ebd): 0.45.
+const HEALTHY_MOST: f64 = 0.9;
 
 /// Goals of the parts that were measured.
 pub(crate) fn compare(results: &Results) -> Vec<Goal> {
@@ -31,7 +30,7 @@ fn at_most(what: &str, measured: f64, most: f64, unit: &str) -> Goal {
     Goal {
         what: what.to_owned(),
         reach: format!("at most {} {unit}", short(most)),
-        measured: format!("{measured:.1} {unit}"),
+        measured: format!("{} {unit}", short(measured)),
         met: measured <= most,
     }
 }
@@ -40,15 +39,24 @@ fn at_least(what: &str, measured: f64, least: f64, unit: &str) -> Goal {
     Goal {
         what: what.to_owned(),
         reach: format!("at least {} {unit}", short(least)),
-        measured: format!("{measured:.1} {unit}"),
+        measured: format!("{} {unit}", short(measured)),
         met: measured >= least,
     }
 }
 
-/// Leaves out a decimal that is 0.
+/// Two digits or more that say something: `0.045`, `4.5`, `450`.
 fn short(value: f64) -> String {
-    let text = format!("{value:.1}");
-    text.trim_end_matches(".0").to_owned()
+    let digits = match value.abs() {
+        0.0 | 100.0.. => 0,
+        1.0.. => 1,
+        0.1.. => 2,
+        _ => 3,
+    };
+    let text = format!("{value:.digits$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
 }
 
 fn list(rows: &[ListRow], goals: &mut Vec<Goal>) {
@@ -142,5 +150,22 @@ fn load(rows: &[LoadRow], goals: &mut Vec<Goal>) {
             goals.push(at_most(&what("a refresh"), refresh.median, 100.0, "ms"));
         }
         goals.push(at_most(&what("CPU"), row.cpu_percent, 15.0, "% of a core"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_no_more_digits_than_say_something() {
+        let texts = [0.0, 0.034, 0.456, 2.04, 9.54, 46.3, 200.0, 7037.9].map(short);
+        assert_eq!(texts, ["0", "0.034", "0.46", "2", "9.5", "46.3", "200", "7038"]);
+    }
+
+    #[test]
+    fn a_goal_is_met_at_its_limit() {
+        assert!(at_most("", 4.0, 4.0, "%").met && !at_most("", 4.1, 4.0, "%").met);
+        assert!(at_least("", 30.0, 30.0, "times").met && !at_least("", 29.9, 30.0, "times").met);
     }
 }

@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::parse;
 
 /// The machine and the versions of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Host {
     pub(crate) date: String,
     pub(crate) revision: String,

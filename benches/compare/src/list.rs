@@ -47,7 +47,7 @@ pub(crate) struct Runs {
     refused: Option<String>,
 }
 
-/// How often each tool is run.
+/// Number of runs of each tool.
 #[derive(Clone, Copy)]
 pub(crate) struct Rounds {
     pub(crate) fast: usize,

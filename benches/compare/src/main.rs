@@ -1,4 +1,5 @@
-//! `make bench`: sockleak side by side with the tools that people use today, in one run on one machine.
+//! `make bench`: sockleak side by side with the tools that people use today, in one run on one
+//! machine.
 //!
 //! ```text
 //! main ─┬─> scene: a network namespace, and workloads in processes of their own (plant, churn)

@@ -50,7 +50,7 @@ pub(crate) enum Part {
 }
 
 impl Options {
-    /// Whether a part is to be measured.
+    /// True for a part that is to be measured.
     pub(crate) fn wants(&self, part: Part) -> bool {
         self.only.is_empty() || self.only.contains(&part)
     }

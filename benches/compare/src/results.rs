@@ -98,7 +98,7 @@ pub(crate) struct StandingRow {
     /// The tool's own words, where it did not run.
     pub(crate) refused: Option<String>,
     pub(crate) seconds: f64,
-    /// Of one core, with the start included.
+    /// Share of one core, with the start.
     pub(crate) cpu_percent: f64,
     pub(crate) peak_kib: i64,
     pub(crate) connections_per_second: f64,
@@ -114,7 +114,7 @@ pub(crate) struct StandingRow {
 pub(crate) struct LoadRow {
     pub(crate) leaked: usize,
     pub(crate) command: String,
-    /// Of one core, without the start.
+    /// Share of one core, without the start.
     pub(crate) cpu_percent: f64,
     /// Time of a refresh. JSON tells when a report began; for text it is the CPU time, which is
     /// longer, because several threads work.
@@ -142,9 +142,9 @@ pub(crate) struct TableRow {
 #[derive(Debug, Serialize)]
 pub(crate) struct AgainstRow {
     pub(crate) what: String,
-    /// Of `--sockleak`.
+    /// Figure of `--sockleak`.
     pub(crate) this: Option<Summary>,
-    /// Of `--against`.
+    /// Figure of `--against`.
     pub(crate) other: Option<Summary>,
     /// `other / this`, round by round. `None` where a ratio means nothing.
     pub(crate) ratio: Option<Summary>,

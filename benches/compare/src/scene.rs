@@ -24,7 +24,7 @@ const CROWD: usize = 100_000;
 /// The namespace of this process and of all its children.
 pub(crate) struct Scene {
     holders: Cell<u16>,
-    /// How many descriptors a process may have.
+    /// Descriptors that a child may open.
     limit: usize,
 }
 

@@ -62,7 +62,7 @@ struct Follower {
 #[derive(Clone, Copy)]
 struct Rounds {
     least: usize,
-    /// Where the results are not precise before.
+    /// Limit, where the results are not precise before.
     most: usize,
     /// Further ones, with the kernel's statistics.
     statistics: usize,
@@ -121,7 +121,7 @@ pub(crate) fn churn(options: &Options) -> Result<Vec<ChurnRow>> {
 pub(crate) fn against(options: &Options, other: &Path) -> Result<[ChurnRow; 2]> {
     let rounds = match options.quick {
         true => Rounds { least: 6, most: 6, statistics: 1 },
-        false => Rounds { least: 30, most: 60, statistics: 5 },
+        false => Rounds { least: 20, most: 40, statistics: 5 },
     };
     let followers = [
         Follower::watch(&options.sockleak.to_string_lossy(), &options.sockleak),
@@ -179,7 +179,7 @@ fn measure(followers: &[Follower], rounds: Rounds) -> Result<Vec<ChurnRow>> {
     Ok(rows(followers, readings))
 }
 
-/// Whether the results are precise for all that have a turn in every round.
+/// True where the results are precise for all tools that have a turn in every round.
 fn are_precise(followers: &[Follower], readings: &[Readings]) -> bool {
     followers.iter().zip(readings).filter(|(follower, _)| follower.every == 1).all(
         |(_, readings)| {
