@@ -100,7 +100,9 @@ const EXIT_STATUS: &str = "\
 A closed stdout is success. Ctrl-C ends watch with the code of what it last saw.";
 
 const PRIVILEGES: &str = "\
-Root is enough; so is less. What is not needed any more is given up once the programs are attached.";
+Root is enough; so is less. What is not needed any more is given up once the programs are attached,
+for good: no_new_privs is set, the bounding set is empty (where CAP_SETPCAP allows that), and no
+debugger of the same user's can attach.";
 
 const OVERHEAD: &str = "\
 Each transition into or out of a watched state costs some hundred nanoseconds. A scan visits every

@@ -3,6 +3,7 @@
 //! - `leaker serve ADDR:PORT` is the server of the blog post: it accepts, reads to the end of file,
 //!   and never closes, until SIGHUP tells it to.
 //! - `leaker visit ADDR:PORT COUNT` is its clients: they connect, and leave.
+//! - `leaker status` says which capabilities it has been given.
 //! - `leaker script` takes orders on stdin, one a line, and answers each with one line of JSON:
 //!   `{"ok": ...}` or `{"error": "..."}`. `help` lists the orders.
 
@@ -56,6 +57,8 @@ enum Mode {
         #[arg(long, value_name = "HEX", default_value = script::OWN_NAME)]
         comm: String,
     },
+    /// Print /proc/self/status
+    Status,
     /// Do nothing, with the descriptors that were inherited, until the parent dies
     Hold {
         /// The process's name as bytes in hex
@@ -75,6 +78,10 @@ fn main() -> Result<()> {
                 netns::enter_new().context("a new network namespace needs root")?;
             }
             script::run()
+        }
+        Mode::Status => {
+            print!("{}", std::fs::read_to_string("/proc/self/status")?);
+            Ok(())
         }
         Mode::Hold { comm } => hold(&comm),
     }

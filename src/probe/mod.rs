@@ -138,7 +138,7 @@ impl Probe {
         if !self.works_with(&kept) {
             kept.push(Capability::CAP_BPF);
         }
-        privilege::keep_only(&kept).map_err(failed("give up capabilities"))
+        privilege::give_up_all_but(&kept).map_err(failed("give up capabilities"))
     }
 
     /// Whether what is loaded can be used with these capabilities alone. Before 5.19

@@ -18,6 +18,7 @@ mod doctor;
 mod ending;
 mod events;
 mod filters;
+mod given_up;
 mod groups;
 mod holders;
 mod lifetimes;

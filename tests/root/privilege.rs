@@ -75,7 +75,7 @@ fn events_keeps_nothing() {
 }
 
 /// Runs a closure in a thread whose children, whoever they become, have what sockleak needs only.
-fn as_ambient<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn as_ambient<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     allow_locked_memory();
     thread::scope(|scope| {
         let run = || {

@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 use crate::common::need_root;
 use crate::common::tool::{Ran, binary, sockleak};
 
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// A copy of the tool that everybody may execute, wherever the original is.
 pub(crate) struct Public(pub(crate) PathBuf);
