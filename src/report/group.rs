@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::report::{Ownership, Report, SocketRow, rfc3339, seconds};
+use crate::sock::name;
 
 /// What rows are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -45,6 +46,7 @@ pub struct Grouped {
 #[derive(Clone, Debug, Serialize)]
 pub struct Group {
     /// What they have in common.
+    #[serde(serialize_with = "name::serialize")]
     pub key: String,
     /// How many they are.
     pub count: usize,

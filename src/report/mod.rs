@@ -19,6 +19,7 @@ use crate::report::filter::Filter;
 use crate::report::trend::Trend;
 use crate::sock::conn::{Endpoint, SockPtr};
 use crate::sock::event::{Holder, Pid};
+use crate::sock::name;
 
 /// Raised when a field changes its meaning; fields are only ever added.
 pub const SCHEMA: u32 = 1;
@@ -50,7 +51,8 @@ pub struct Report<'a> {
 pub struct ProcessRow<'a> {
     /// The process.
     pub pid: Pid,
-    /// Its name, unsanitised.
+    /// Its name.
+    #[serde(serialize_with = "name::serialize_optional")]
     pub comm: Option<&'a str>,
     /// Its effective user.
     pub uid: Option<u32>,
@@ -77,7 +79,8 @@ pub struct ListenerRow<'a> {
     pub local: Endpoint,
     /// The process that has it open.
     pub pid: Pid,
-    /// Its name, unsanitised.
+    /// Its name.
+    #[serde(serialize_with = "name::serialize_optional")]
     pub comm: Option<&'a str>,
     /// Its descriptors for it.
     #[serde(rename = "fds", serialize_with = "fds")]

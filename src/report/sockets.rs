@@ -19,6 +19,7 @@ use crate::report::filter::Filter;
 use crate::sock::conn::{Endpoint, SockPtr};
 use crate::sock::event::{Holder, Pid};
 use crate::sock::leak::Verdict;
+use crate::sock::name;
 use crate::sock::state::State;
 
 /// A row for each socket and process that holds it.
@@ -105,7 +106,8 @@ pub struct SocketRow<'a> {
     pub idle: Option<u64>,
     /// The holder, in the PID namespace that sockleak runs in.
     pub pid: Option<Pid>,
-    /// The holder's name, unsanitised.
+    /// The holder's name.
+    #[serde(serialize_with = "name::serialize_optional")]
     pub comm: Option<&'a str>,
     /// The holder's effective user, as the initial user namespace numbers it.
     pub uid: Option<u32>,

@@ -9,5 +9,6 @@ pub mod conn;
 pub(crate) mod digits;
 pub mod event;
 pub mod leak;
+pub mod name;
 pub mod state;
 pub mod sums;

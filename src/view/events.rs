@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 
-use super::sanitised;
 use crate::host::clock::Moment;
 use crate::report::rfc3339;
 use crate::sock::conn::{Endpoint, SockPtr};
 use crate::sock::event::{Pid, Transition};
+use crate::sock::name::{self, sanitised};
 use crate::sock::state::State;
 
 /// A transition as it is shown.
@@ -39,7 +39,8 @@ pub struct EventRow {
     pub in_old_state: Option<u64>,
     /// Who made the transition, where that is known for certain.
     pub pid: Option<Pid>,
-    /// The name of that process, unsanitised.
+    /// The name of that process.
+    #[serde(serialize_with = "name::serialize_optional")]
     pub comm: Option<String>,
     /// Whether it made the transition by exiting.
     pub exiting: bool,

@@ -4,11 +4,11 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 
 use super::chunks::{self, in_order};
-use super::sanitised;
 use crate::report::group::Grouped;
 use crate::report::{AgeIs, Kinds, ListenerRow, Ownership, ProcessRow, Report, SocketRow};
 use crate::sock::digits::Digits;
 use crate::sock::leak::Verdict;
+use crate::sock::name::sanitised;
 use crate::sock::state::State;
 
 /// How to write it.

@@ -3,6 +3,22 @@
 use crate::common::tool::list_text;
 use crate::common::{Leaker, Want, assert_rows, list};
 
+/// Characters that are not controls, and yet change what is seen, or are not seen.
+const TRICKS: [char; 12] = [
+    '\u{202e}',
+    '\u{2066}',
+    '\u{200b}',
+    '\u{200d}',
+    '\u{feff}',
+    '\u{ad}',
+    '\u{3164}',
+    '\u{115f}',
+    '\u{ffa0}',
+    '\u{2800}',
+    '\u{fe0f}',
+    '\u{e0041}',
+];
+
 fn is_harmless(byte: u8) -> bool {
     byte == b'\n' || (b' '..0x7f).contains(&byte) || byte >= 0x80
 }
@@ -22,10 +38,18 @@ fn shown(name: &[u8]) -> (String, String) {
     let rows: Vec<_> = printed.lines().filter(|line| line.contains(&leak.remote)).collect();
     assert_eq!(rows.len(), 1, "{printed:?}");
 
+    // JSON would have controls as escapes: see `comm` below.
+    let json = list_text(&leaker, &["--json"]);
+    for text in [&printed, json.text()] {
+        assert!(!text.contains(TRICKS), "{text:?}");
+    }
+
     let report = list(&leaker, &[]);
     assert_rows(&report, [Want::held(&leaker, &leak)]);
     assert_eq!(report.processes[0].comm.as_ref(), report.only_row().comm.as_ref());
-    (rows[0].to_owned(), report.processes[0].comm.clone().unwrap())
+    let comm = report.processes[0].comm.clone().unwrap();
+    assert!(!comm.chars().any(char::is_control), "{comm:?}");
+    (rows[0].to_owned(), comm)
 }
 
 #[test]
@@ -53,6 +77,16 @@ fn eight_bit_controls_and_directions() {
     // U+009B is an 8-bit CSI, U+202E turns the direction of what follows.
     let (row, _) = shown("a\u{9b}2J\u{202e}b".as_bytes());
     assert!(!row.contains('\u{202e}'), "{row:?}");
+}
+
+#[test]
+fn what_cannot_be_seen() {
+    // A name has room for 15 bytes: three or four at a time.
+    for tricks in TRICKS.chunks(3) {
+        let name: String = ['a'].iter().chain(tricks).chain(&['b']).collect();
+        let (_, comm) = shown(name.as_bytes());
+        assert_eq!(comm, format!("a{}b", "\u{fffd}".repeat(tricks.len())), "{name:?}");
+    }
 }
 
 #[test]
