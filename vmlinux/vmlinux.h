@@ -105,6 +105,7 @@ struct rlimit {
 	unsigned long rlim_cur;
 };
 struct signal_struct {
+	int nr_threads;
 	struct rlimit rlim[16];
 };
 struct cred {
@@ -129,7 +130,11 @@ struct fdtable {
 	unsigned int max_fds;
 	struct file **fd;
 };
+typedef struct {
+	int counter;
+} atomic_t;
 struct files_struct {
+	atomic_t count;
 	struct fdtable *fdt;
 };
 struct task_struct {
@@ -143,6 +148,12 @@ struct task_struct {
 	struct files_struct *files;
 	struct signal_struct *signal;
 	struct nsproxy *nsproxy;
+	__u64 start_time;
+	unsigned int __state;
+};
+/* Before 5.14 (2f064a59a11f). */
+struct task_struct___before_5_14 {
+	volatile long state;
 };
 
 /* Files. */

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * What no process holds. Every connection is in a hash table of the kernel's, the ehash; one
- * serves all network namespaces but those that have asked for their own (6.1 and later). It is
- * walked as the kernel itself looks a connection up: under RCU, without locks. The iterator
- * that the kernel has for it, iter/tcp, shows one network namespace, walks the whole table for
- * that, and locks every socket.
+ * Connections that no process holds. Every connection is in a hash table of the kernel's, the
+ * ehash; one serves all network namespaces but those that have asked for their own (6.1 and
+ * later). It is walked as the kernel itself looks a connection up: under RCU, without locks. The
+ * iterator that the kernel has for it, iter/tcp, shows one network namespace, walks the whole
+ * table for that, and locks every socket.
  */
 #ifndef SOCKLEAK_EHASH_H
 #define SOCKLEAK_EHASH_H
 
+#include "candidate.h"
 #include "read.h"
 
-#define STRIDES (1 << 14) /* the walk has so many steps, */
-#define STRIDE_MAX 32	  /* of so many slots at the most; a table has 1 to 32 for each by default */
+#define STRIDES (1 << 14) /* steps of a walk */
+#define STRIDE_MAX 32	  /* slots in a step, at the most; by default, tables have 1 to 32 for each */
 /* Sockets in a slot's chain: on average there are less than 32, for want of memory. */
 #define CHAIN_MAX (1 << 16)
 #define CHAIN_MAX_UNROLLED 64
-/* Watched sockets in a step: what fits into an iterator's buffer. */
-#define FOUND_MAX 256
+/* Sockets that are reported, or summed, in a step: their records fit into an iterator's buffer. */
+#define FOUND_MAX 192
 #define FOUND_MAX_UNROLLED 64
 
 /* An iterator calls scan_ehash for each element. */
@@ -29,13 +30,14 @@ struct {
 } strides SEC(".maps");
 
 /*
- * What a struct socket refers to nearly always has a descriptor, which scan_files sees: such
- * sockets are only added up, but for the groups of which user space wants to know all.
+ * A socket with a struct socket nearly always has a descriptor, and the scan of files reports it.
+ * The walk only sums the addresses of such sockets, except in groups where user space has found
+ * that the sums differ.
  */
-__u8 tell_all[GROUPS] = {};
-/* What is not told, added up. User space begins the sums. */
-__u64 passed_over[GROUPS] = {};
-/* Slots that are not walked to their end. */
+__u8 report_all[GROUPS] = {};
+/* User space sets them to 0 before a walk. */
+__u64 sums[GROUPS] = {};
+/* Slots whose chain was not walked to its end. */
 __u32 unwalked = 0;
 
 #define group_of(sk) (((sk) >> GROUP_SHIFT) % GROUPS)
@@ -48,17 +50,17 @@ static struct {
 	__u64 *ehash; /* the table: asked for in the first step, and the same in all */
 	__u64 mask;
 	__u64 slots[STRIDE_MAX];
-	volatile __u64 node; /* of the chain at hand: the next, a number and no pointer */
+	volatile __u64 node; /* the next one of the chain at hand: a number, and no pointer */
 	volatile __u32 count;
-	__u64 found[FOUND_MAX]; /* struct sock *, + PASS_OVER */
+	__u64 found[FOUND_MAX]; /* struct sock *, + SUMMED; 0: neither reported nor summed */
 	volatile __u32 unwalked;
 	volatile bool full;
-	volatile __u64 touched; /* nobody reads this */
+	volatile __u64 prefetched; /* nobody reads this */
 } step;
 
-#define PASS_OVER 1
+#define SUMMED 1
 
-/* The kernel keeps no more than this of a connection, for a while or (a request) before it is one. */
+/* What the kernel keeps of a connection after its end, or (a request) before its beginning. */
 static __always_inline bool is_mini(__u8 state)
 {
 	return in_set(1 << TCP_TIME_WAIT | 1 << TCP_NEW_SYN_RECV, state);
@@ -72,19 +74,18 @@ static __always_inline __u8 mini_state(struct tcp_sock *tp, __u8 state)
 	return state == TCP_TIME_WAIT ? BPF_CORE_READ(tw, tw_substate) : state;
 }
 
-/* A field of a socket in the table. */
-#define HASHED(tp, field) \
-	(has_cast ? CAST(tcp_sock, tp)->field : BPF_CORE_READ(tp, field))
+/* A socket in the table, and a field of it. */
+#define HASHED_SOCK(tp) (has_cast ? CAST(tcp_sock, tp) : (tp))
+#define HASHED(tp, field) (has_cast ? CAST(tcp_sock, tp)->field : BPF_CORE_READ(tp, field))
 
-/* A socket in the table. Returns whether there was room for it. */
+/* Visits a socket in the table. Returns whether there was room for it. */
 static __always_inline bool visit_hashed(struct tcp_sock *tp)
 {
 	__u8 state = HASHED(tp, SKC.skc_state);
 	__u32 count = step.count;
 
-	if (is_mini(state))
-		state = mini_state(tp, state);
-	if (!in_set(watched_states, state))
+	if (is_mini(state) ? !in_set(watched_states, mini_state(tp, state))
+			   : !is_wanted_in_hash(HASHED_SOCK(tp), has_cast, state))
 		return true;
 	if (count >= FOUND_MAX)
 		return false;
@@ -154,8 +155,8 @@ struct stride {
 	__u32 length;
 };
 
-/* What is far away in memory is waited for at the same time: see tasks.h. */
-static __always_inline long touch_slot(__u64 index, struct stride *stride)
+/* Loads from the first sockets of a step's chains, so that the processor waits for all together. */
+static __always_inline long prefetch_slot(__u64 index, struct stride *stride)
 {
 	struct tcp_sock *tp;
 
@@ -164,7 +165,8 @@ static __always_inline long touch_slot(__u64 index, struct stride *stride)
 	if (step.slots[index] & 1)
 		return 0;
 	tp = sock_at(step.slots[index]);
-	step.touched = HASHED(tp, SKC.skc_state) + (__u64)HASHED(tp, SKC.skc_nulls_node.next);
+	step.prefetched = HASHED(tp, SKC.skc_state) + (__u64)HASHED(tp, SKC.skc_nulls_node.next);
+	step.prefetched = (__u64)HASHED(tp, SK.sk_socket);
 	return 0;
 }
 
@@ -200,23 +202,29 @@ static __always_inline long visit_slot_unrolled(__u64 index, struct stride *stri
 	return visit_slot_at(index, stride, false);
 }
 
-/* Sorts out what was found. A loop of its own, so that it is waited for at the same time, too. */
-static __always_inline long pass_over(__u64 index, struct stride *stride)
+/*
+ * Decides which of the found sockets are only summed. A loop of its own, so that the processor
+ * waits for their loads together, too.
+ */
+static __always_inline long sort_found(__u64 index, struct stride *stride)
 {
 	struct tcp_sock *tp;
+	__u8 state;
 
 	if (index >= FOUND_MAX || index >= step.count)
 		return 1;
 	tp = (struct tcp_sock *)step.found[index];
-	if (!is_mini(HASHED(tp, SKC.skc_state)) && HASHED(tp, SK.sk_socket) &&
-	    !tell_all[group_of((__u64)tp)])
-		step.found[index] += PASS_OVER;
+	state = HASHED(tp, SKC.skc_state);
+	if (is_mini(state) || !HASHED(tp, SK.sk_socket) || report_all[group_of((__u64)tp)])
+		return 0;
+	/* Accepted just now, a socket in another state counts no more. */
+	step.found[index] = is_summed(state) ? (__u64)tp + SUMMED : 0;
 	return 0;
 }
 
 static struct sock_record unheld;
 
-/* Reads a socket, if it is still watched. */
+/* Reads a socket, if it is still wanted. */
 __noinline int read_unheld(void)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)unheld.sock;
@@ -225,7 +233,7 @@ __noinline int read_unheld(void)
 	__builtin_memset(&unheld, 0, sizeof(unheld));
 	unheld.kind = RECORD_UNHELD;
 	if (!is_mini(state)) {
-		if (!is_watched(tp, false))
+		if (!is_wanted_in_hash(tp, false, state))
 			return 0;
 		read_sock(tp, false, &unheld);
 		return 1;
@@ -237,27 +245,27 @@ __noinline int read_unheld(void)
 	return in_set(watched_states, unheld.state);
 }
 
-static __always_inline long tell_found(__u64 index, struct stride *stride)
+static __always_inline long report_found(__u64 index, struct stride *stride)
 {
 	if (index >= FOUND_MAX || index >= step.count)
 		return 1;
 	unheld.sock = step.found[index];
-	if (unheld.sock & PASS_OVER || !read_unheld() ||
+	if (!unheld.sock || unheld.sock & SUMMED || !read_unheld() ||
 	    !bpf_seq_write(stride->seq, &unheld, sizeof(unheld)))
 		return 0;
 	step.full = true;
 	return 1;
 }
 
-static __always_inline long add_found(__u64 index, struct stride *stride)
+static __always_inline long sum_found(__u64 index, struct stride *stride)
 {
 	__u64 sk;
 
 	if (index >= FOUND_MAX || index >= step.count)
 		return 1;
 	sk = step.found[index];
-	if (sk & PASS_OVER)
-		passed_over[group_of(sk)] += sk - PASS_OVER;
+	if (sk & SUMMED)
+		sums[group_of(sk)] += sk - SUMMED;
 	return 0;
 }
 
@@ -271,8 +279,9 @@ static __always_inline int walk_stride(struct bpf_iter__bpf_map_elem *ctx, bool 
 	if (!key)
 		return 0;
 	first = *key * length;
+	/* The table has come to its end: the read ends, too, and user space reads no more. */
 	if (first > step.mask)
-		return 0;
+		return 1;
 	step.count = 0;
 	step.unwalked = 0;
 	step.full = false;
@@ -286,18 +295,18 @@ static __always_inline int walk_stride(struct bpf_iter__bpf_map_elem *ctx, bool 
 	stride.length = length;
 	bpf_probe_read_kernel(step.slots, length * sizeof(__u64), stride.slots + first);
 	if (has_loop && has_cast)
-		REPEAT(true, STRIDE_MAX, STRIDE_MAX, touch_slot, &stride);
+		REPEAT(true, STRIDE_MAX, STRIDE_MAX, prefetch_slot, &stride);
 	if (has_loop)
 		REPEAT(true, STRIDE_MAX, STRIDE_MAX, visit_slot, &stride);
 	else
 		REPEAT(false, STRIDE_MAX, STRIDE_MAX, visit_slot_unrolled, &stride);
 	if (!has_loop && step.count > FOUND_MAX_UNROLLED)
 		step.unwalked++;
-	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, pass_over, &stride);
-	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, tell_found, &stride);
-	if (step.full) /* This step will be shown again: nothing has been counted yet. */
+	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, sort_found, &stride);
+	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, report_found, &stride);
+	if (step.full) /* The iterator shows this step again: nothing has been counted yet. */
 		return 0;
-	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, add_found, &stride);
+	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, sum_found, &stride);
 	unwalked += step.unwalked;
 	return 0;
 }
@@ -323,7 +332,6 @@ static __always_inline struct net *current_net(void)
 	return BPF_CORE_READ(task, nsproxy, net_ns);
 }
 
-/* One of these three is loaded. */
 SEC("iter/bpf_map_elem")
 int scan_ehash(struct bpf_iter__bpf_map_elem *ctx)
 {
@@ -351,9 +359,9 @@ int scan_ehash_unrolled(struct bpf_iter__bpf_map_elem *ctx)
 }
 
 /*
- * The network namespaces that somebody lives in, and whether each has a table of its own: loaded
- * where it can. /proc tells only of processes that we may look at, and silence about the others
- * would pass for completeness.
+ * Names the network namespaces that somebody lives in, and whether each has a table of its own.
+ * /proc shows only processes that we may look at, and silence about the others would pass for
+ * completeness.
  */
 SEC("iter/task")
 int scan_netns(struct bpf_iter__task *ctx)

@@ -3,13 +3,19 @@
 #ifndef SOCKLEAK_FILES_H
 #define SOCKLEAK_FILES_H
 
+#include "candidate.h"
 #include "fdtable.h"
 #include "queues.h"
 #include "read.h"
 
 #define SOCKFS_MAGIC 0x534F434B
 #define RLIMIT_NOFILE 7
+#define TASK_STOPPED 4
+#define TASK_TRACED 8
 #define MPTCP_SUBFLOWS_MAX 8
+
+/* Set by user space; 0: it does not know how long a jiffy is, and no connection counts as idle. */
+const volatile __u32 jiffies_per_hour = 0;
 
 /*
  * The process whose files are being visited. One scan runs at a time, and an
@@ -22,6 +28,8 @@
 static struct {
 	__u64 session;
 	struct task_struct *task;
+	struct files_struct *files;
+	int tgid; /* the kernel's own number */
 	bool holds; /* a record of this process names it */
 	struct process_record record;
 } visited;
@@ -33,43 +41,113 @@ static __always_inline bool leave_process(struct seq_file *seq, __u64 session)
 	return !bpf_seq_write(seq, &visited.record, sizeof(visited.record));
 }
 
+static __always_inline __u32 process_flags(struct task_struct *leader)
+{
+	struct task_struct___before_5_14 *old = (void *)leader;
+	__u64 state = bpf_core_field_exists(leader->__state) ? BPF_CORE_READ(leader, __state)
+							      : BPF_CORE_READ(old, state);
+
+	return state & (TASK_STOPPED | TASK_TRACED) ? PROCESS_STOPPED : 0;
+}
+
 static __always_inline void enter_process(__u64 session, struct task_struct *task)
 {
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
 	visited.session = session;
 	visited.task = task;
+	visited.files = BPF_CORE_READ(task, files);
+	visited.tgid = BPF_CORE_READ(task, tgid);
 	visited.holds = false;
+	__builtin_memset(&visited.record, 0, sizeof(visited.record));
 	visited.record.kind = RECORD_PROCESS;
 	visited.record.tgid = visible_tgid(task, true);
+	visited.record.start_time = BPF_CORE_READ(leader, start_time);
+	visited.record.flags = process_flags(leader);
 	visited.record.uid = BPF_CORE_READ(task, cred, euid.val);
-	visited.record.open_fds = 0;
 	visited.record.fd_limit = BPF_CORE_READ(task, signal, rlim[RLIMIT_NOFILE].rlim_cur);
-	BPF_CORE_READ_STR_INTO(&visited.record.comm, task, group_leader, comm);
+	BPF_CORE_READ_STR_INTO(&visited.record.comm, leader, comm);
 }
 
 /*
- * Whether the file at hand has led to a record. In memory, and not returned: of a
- * returned value the verifier would follow each possibility through all that comes after.
+ * The descriptor at hand: what it adds to its process's record, once it has been visited to the
+ * end. In memory, and not returned: the verifier would follow each value that is returned through
+ * all that comes after.
  */
-static bool wrote;
+static struct {
+	bool reported; /* a record of this descriptor was written */
+	bool is_socket;
+	__u32 connected;
+	__u32 listening;
+	__u32 closed;
+	__u32 idle;
+	__u32 idle_unguarded;
+} descriptor;
+
+static __always_inline void begin_descriptor(bool is_socket)
+{
+	__builtin_memset(&descriptor, 0, sizeof(descriptor));
+	descriptor.is_socket = is_socket;
+}
+
+static __always_inline void end_descriptor(void)
+{
+	struct process_record *record = &visited.record;
+	__u32 connections = descriptor.connected + descriptor.listening + descriptor.closed;
+
+	record->open_fds++;
+	if (descriptor.reported)
+		visited.holds = true;
+	if (!descriptor.is_socket)
+		return;
+	record->connected += descriptor.connected;
+	record->listening += descriptor.listening;
+	record->closed += descriptor.closed;
+	record->other_sockets += 1 - connections;
+	record->idle += descriptor.idle;
+	record->idle_unguarded += descriptor.idle_unguarded;
+}
+
+/* Classifies a connection, or a listener, of TCP's or of MPTCP's. */
+static __always_inline void classify(struct tcp_sock *tp, bool known)
+{
+	__u8 state = READ(known, tp, SKC.skc_state);
+
+	descriptor.listening = in_set(1 << TCP_LISTEN, state);
+	descriptor.closed = in_set(1 << TCP_CLOSE, state);
+	descriptor.connected = 1 - descriptor.listening - descriptor.closed;
+}
+
+/* No data has gone either way for an hour. */
+static __always_inline void classify_idle(struct tcp_sock *tp, bool known)
+{
+	__u32 now = bpf_jiffies64();
+	bool is_idle = jiffies_per_hour &&
+		       now - READ(known, tp, inet_conn.icsk_ack.lrcvtime) > jiffies_per_hour &&
+		       now - READ(known, tp, lsndtime) > jiffies_per_hour &&
+		       READ(known, tp, SKC.skc_state) == TCP_ESTABLISHED;
+
+	descriptor.idle = is_idle;
+	descriptor.idle_unguarded = is_idle && !(READ(known, tp, SKC.skc_flags) >> SOCK_KEEPOPEN & 1);
+}
 
 /*
- * With casts descriptors are read by the chunk (tasks.h), and records are kept: there is no
- * seq_file to write them to. False where there was no room: then the file at hand will be shown
- * again.
+ * Writes a record of the file at hand. With casts, descriptors are read by the chunk (tasks.h) and
+ * their records are kept. False: there was no room, and the file at hand will be shown again.
  */
 static __always_inline bool write_record(struct seq_file *seq, __u32 fd, void *record, __u32 size)
 {
 	if (has_cast ? !keep_if_open(fd, record, size) : bpf_seq_write(seq, record, size))
 		return false;
-	wrote = true;
+	descriptor.reported = true;
 	return true;
 }
 
 /*
- * What the two functions below read; their callers say which sock. Like the process
- * above, it serves one scan at a time. They are not static: such a function is verified
- * once, and not for each of its calls. And they have no arguments: those could be
- * numbers only, which a pointer of known type is not.
+ * What the functions below read; their callers say which sock. Like the process above, each
+ * serves one scan at a time. The functions are not static, so the verifier checks them once, and
+ * not for each call. They have no arguments: those could be numbers only, and no pointers of a
+ * known type.
  */
 static struct listener_record listener;
 static struct sock_record probed;
@@ -89,18 +167,27 @@ __noinline int read_listener(void)
 	return 1;
 }
 
-/* Reads a socket of which the verifier knows nothing, if it is watched. */
+/* Reads a socket of which the verifier knows nothing, if it is wanted. */
 __noinline int read_probed(void)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)probed.sock;
 
-	if (!is_watched(tp, false))
+	if (!is_wanted(tp, false))
 		return 0;
 	read_sock(tp, false, &probed);
 	return 1;
 }
 
-/* What the visits return: whether there was room. */
+__noinline int classify_probed(void)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)probed.sock;
+
+	classify(tp, false);
+	classify_idle(tp, false);
+	return 0;
+}
+
+/* The visits return false where there was no room. */
 static __always_inline bool visit_listener(struct seq_file *seq, __u32 fd, struct tcp_sock *tp,
 					   __u32 tgid)
 {
@@ -129,7 +216,9 @@ static __noinline bool visit_known(struct seq_file *seq, __u32 fd, struct tcp_so
 {
 	struct sock_record record = {};
 
-	if (is_watched(tp, true)) {
+	classify(tp, true);
+	classify_idle(tp, true);
+	if (is_wanted(tp, true)) {
 		read_sock(tp, true, &record);
 		if (!write_held(seq, fd, &record, tgid))
 			return false;
@@ -149,7 +238,7 @@ static __noinline bool visit_probed(struct seq_file *seq, __u32 fd, struct tcp_s
 	return true;
 }
 
-/* The same for records that are kept. Not static, and so verified once. */
+/* Visits a subflow where records are kept. Not static, so verified once. */
 __noinline int visit_subflow(__u64 sk, __u32 fd)
 {
 	if (!has_cast)
@@ -159,15 +248,15 @@ __noinline int visit_subflow(__u64 sk, __u32 fd)
 
 /*
  * An MPTCP connection has a socket and states of its own; the TCP sockets that carry
- * it hang below. The peer's goodbye may reach the one and not the others. It is told
- * of once: as its TCP sockets, or where none of these is watched as itself.
+ * it hang below. The peer's FIN may reach the one and not the others. It is reported
+ * once: as its TCP sockets or, where none of these is wanted, as itself.
  */
 static __noinline bool visit_msk(struct seq_file *seq, __u32 fd, struct tcp_sock *msk, __u32 tgid)
 {
 	struct sock_record record = {};
 
 	/* A listener's queue, and its name, are those of its subflow. */
-	if (BPF_CORE_READ(msk, SKC.skc_state) == TCP_LISTEN || !is_watched(msk, false))
+	if (BPF_CORE_READ(msk, SKC.skc_state) == TCP_LISTEN || !is_wanted_msk(msk))
 		return true;
 	read_common(msk, false, &record);
 	record.conn.sport = read_sport(msk, false);
@@ -188,6 +277,7 @@ static __always_inline bool visit_mptcp(struct seq_file *seq, __u32 fd, struct m
 {
 	struct list_head *head, *node;
 
+	classify((struct tcp_sock *)msk, false);
 	if (!bpf_core_type_exists(struct mptcp_sock))
 		return true;
 	head = (void *)msk + bpf_core_field_offset(msk->conn_list);
@@ -202,12 +292,12 @@ static __always_inline bool visit_mptcp(struct seq_file *seq, __u32 fd, struct m
 			return false;
 		node = next(node);
 	}
-	return wrote || visit_msk(seq, fd, (struct tcp_sock *)msk, tgid);
+	return descriptor.reported || visit_msk(seq, fd, (struct tcp_sock *)msk, tgid);
 }
 
 /*
- * The protocol of a connection; 0 for what is none: a raw socket can have TCP's number, too, and
- * so has a protocol of netlink's.
+ * The protocol of a stream socket of IP's; 0 for all others, since raw sockets and netlink's use
+ * TCP's number, too.
  */
 static __always_inline __u16 protocol_of(struct socket *socket, struct tcp_sock *sk, bool known)
 {
@@ -224,8 +314,11 @@ static __always_inline bool visit_socket(struct seq_file *seq, __u32 fd, struct 
 	struct tcp_sock *sk = (struct tcp_sock *)BPF_CORE_READ(socket, sk);
 	__u16 protocol = protocol_of(socket, sk, false);
 
-	if (protocol == IPPROTO_TCP)
+	if (protocol == IPPROTO_TCP) {
+		probed.sock = (__u64)sk;
+		classify_probed();
 		return visit_probed(seq, fd, sk, tgid);
+	}
 	if (protocol == IPPROTO_MPTCP)
 		return visit_mptcp(seq, fd, (struct mptcp_sock *)sk, tgid);
 	return true;
@@ -241,9 +334,11 @@ static __always_inline bool visit_file(struct seq_file *seq, __u32 fd, struct fi
 	if (!has_sock_from_file) {
 		if (file->f_inode->i_sb->s_magic != SOCKFS_MAGIC)
 			return true;
+		descriptor.is_socket = true;
 		return visit_socket(seq, fd, file->private_data, visible_tgid(task, true));
 	}
 	socket = bpf_sock_from_file(file);
+	descriptor.is_socket = !!socket;
 	/* bpf_skc_to_tcp_sock() asks for the protocol; on older kernels, for nothing else. */
 	if (!socket || socket->type != SOCK_STREAM)
 		return true;
@@ -258,12 +353,13 @@ static __always_inline bool visit_file(struct seq_file *seq, __u32 fd, struct fi
 
 static __always_inline int visit(struct bpf_iter__task_file *ctx, bool has_sock_from_file)
 {
-	/* Once: for each load of a pointer, some verifiers search all of BTF by name. */
+	/* Loaded once: for each load of a pointer, some verifiers search all of BTF by name. */
 	struct seq_file *seq = ctx->meta->seq;
 	__u64 session = ctx->meta->session_id;
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct task_struct *leader;
+	struct files_struct *files;
 	bool entering;
 
 	if (!task || !file) {
@@ -273,27 +369,28 @@ static __always_inline int visit(struct bpf_iter__task_file *ctx, bool has_sock_
 	}
 	/*
 	 * Threads share their leader's files and would count twice. The kernel leaves
-	 * them out itself since 5.11 (203d7b054fc7).
+	 * them out itself since 5.11 (203d7b054fc7). A leader that has exited has no files:
+	 * of its threads, which come one after the other, the first counts.
 	 */
 	leader = task->group_leader;
-	if (task != leader && task->files == leader->files)
+	files = task->files;
+	if (task != leader && files == leader->files)
 		return 0;
-
 	entering = visited.session != session || visited.task != task;
+	if (entering && visited.session == session && visited.files == files &&
+	    visited.tgid == task->tgid)
+		return 0;
 	if (entering && !leave_process(seq, session))
 		return 0;
-	wrote = false;
+	begin_descriptor(false);
 	if (!visit_file(seq, ctx->fd, file, task, has_sock_from_file))
 		return 0;
 	if (entering)
 		enter_process(session, task);
-	visited.record.open_fds++;
-	if (wrote)
-		visited.holds = true;
+	end_descriptor();
 	return 0;
 }
 
-/* One of these two, or scan_tasks, is loaded. The first needs bpf_sock_from_file(): 5.11 (4f19cab76136). */
 SEC("iter/task_file")
 int scan_files(struct bpf_iter__task_file *ctx)
 {

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Accept queues. A connection that waits to be accepted has no descriptor; it hangs
- * on its listener. An iterator can hand over 32 KiB for one file, and a queue may be
- * longer; and two processes may share a listener. So scan_files only notes listeners,
- * walk_queues notes what waits in their queues, and scan_queued reports that one by
- * one. User space empties both maps.
+ * Accept queues. A connection that waits to be accepted has no descriptor; it hangs on its
+ * listener. An iterator can write 32 KiB for one object, a queue may be longer, and two processes
+ * may share a listener. So the scan of files only notes listeners, walk_queues notes what waits in
+ * their queues, and report_queued writes a record for each. User space empties both maps.
  */
 #ifndef SOCKLEAK_QUEUES_H
 #define SOCKLEAK_QUEUES_H
 
 #include "read.h"
 
-#define LISTENERS_MAX (1 << 12)
+#define LISTENERS_MAX (1 << 16)
 #define QUEUED_MAX (1 << 16)
 /* What the verifier of a kernel without bpf_loop() can follow. */
 #define QUEUE_MAX_UNROLLED (1 << 10)
@@ -32,9 +31,12 @@ struct {
 	__type(value, __u64); /* its listener */
 } queued SEC(".maps");
 
-/* A socket that finds no room is as lost as an event. Negative is an error. */
-#define note(map, sk, value) \
-	count_lost((__u64)bpf_map_update_elem(map, sk, value, BPF_ANY) >> 63)
+/* Listeners, and what waits in queues, that found no room in these maps. User space resets it. */
+__u64 queues_lost = 0;
+
+/* bpf_map_update_elem() returns a negative number where it fails. */
+#define note(map, sk, value)                                                                      \
+	__sync_fetch_and_add(&queues_lost, (__u64)bpf_map_update_elem(map, sk, value, BPF_ANY) >> 63)
 
 struct queue_walk {
 	struct request_sock *next;
@@ -42,10 +44,10 @@ struct queue_walk {
 };
 
 /*
- * One step along the queue; 1 at its end. As short as can be: it may be unrolled, and
- * the verifier takes a thousand of them one by one. Nobody holds the queue's lock: a connection
- * accepted just now may have taken its request along, and what follows then is not
- * this queue. User space checks that what comes belongs to the listener.
+ * Takes one step along the queue; returns 1 at its end. As short as can be: where it is unrolled,
+ * the verifier follows a thousand of them one by one. Nobody holds the queue's lock: a connection
+ * that was accepted just now may have taken its request along, and what follows then is another
+ * queue. User space checks that each connection belongs to its listener.
  */
 static __always_inline long note_queued(__u64 index, struct queue_walk *walk)
 {
@@ -70,7 +72,6 @@ static __always_inline struct queue_walk start_walk(__u64 listener)
 	};
 }
 
-/* One of these two is loaded: the first where the kernel has bpf_loop(). */
 SEC("iter/bpf_map_elem")
 int walk_queues(struct bpf_iter__bpf_map_elem *ctx)
 {
@@ -97,13 +98,14 @@ int walk_queues_unrolled(struct bpf_iter__bpf_map_elem *ctx)
 	return 0;
 }
 
+/* Whatever its state, a connection in a queue is reported. */
 SEC("iter/bpf_map_elem")
-int scan_queued(struct bpf_iter__bpf_map_elem *ctx)
+int report_queued(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct sock_record record = { .kind = RECORD_QUEUED };
 	__u64 *sk = ctx->key, *listener = ctx->value;
 
-	if (!sk || !listener || !is_watched((struct tcp_sock *)*sk, false))
+	if (!sk || !listener)
 		return 0;
 	record.listener = *listener;
 	read_sock((struct tcp_sock *)*sk, false, &record);

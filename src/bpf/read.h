@@ -37,17 +37,9 @@ enum {
 const volatile __u32 watched_states = 1 << TCP_CLOSE_WAIT; /* a bit for each state's number */
 const volatile __u32 pid_namespace = PROC_PID_INIT_INO;	   /* whose numbers user space reads */
 
-/* Records that found no room. */
-__u64 lost = 0;
-
 static __always_inline __u32 in_set(__u32 set, __u8 state)
 {
 	return set >> (state & 31) & 1;
-}
-
-static __always_inline void count_lost(__u64 records)
-{
-	__sync_fetch_and_add(&lost, records);
 }
 
 /*
@@ -149,6 +141,18 @@ static __always_inline __u16 read_sport(struct tcp_sock *tp, bool known)
 	return num ?: bpf_ntohs(READ(known, tp, inet_conn.icsk_inet.inet_sport));
 }
 
+/* Its program has closed it. */
+static __always_inline bool is_orphan(struct tcp_sock *tp, bool known)
+{
+	return READ(known, tp, SKC.skc_flags) >> SOCK_DEAD & 1;
+}
+
+/* It carries an MPTCP connection. */
+static __always_inline bool is_subflow(struct tcp_sock *tp, bool known)
+{
+	return bpf_core_field_exists(tp->is_mptcp) ? READ(known, tp, is_mptcp) : false;
+}
+
 static __always_inline __u16 read_flags(struct tcp_sock *tp, bool known)
 {
 	struct socket *socket = READ(known, tp, SK.sk_socket);
@@ -182,12 +186,9 @@ static __always_inline __u16 read_tcp_flags(struct tcp_sock *tp, bool known)
 	__u8 unanswered = READ(known, tp, inet_conn.icsk_retransmits) |
 			  READ(known, tp, inet_conn.icsk_probes_out);
 	__u8 state = READ(known, tp, SKC.skc_state);
-	__u8 subflow = 0;
 
-	if (bpf_core_field_exists(tp->is_mptcp))
-		subflow = READ(known, tp, is_mptcp);
 	return read_flags(tp, known) | !!READ(known, tp, rcv_nxt) * SOCK_CONNECTED |
-	       !!subflow * SOCK_SUBFLOW | (backlog && state != TCP_LISTEN) * SOCK_ACCEPTED |
+	       is_subflow(tp, known) * SOCK_SUBFLOW | (backlog && state != TCP_LISTEN) * SOCK_ACCEPTED |
 	       !!unanswered * SOCK_UNANSWERED |
 	       (receive_window(tp, known) < mss) * SOCK_WINDOW_CLOSED;
 }
@@ -198,20 +199,6 @@ static __always_inline void read_progress(struct tcp_sock *tp, bool known,
 	progress->copied_seq = READ(known, tp, copied_seq);
 	progress->write_seq = READ(known, tp, write_seq);
 	progress->snd_una = READ(known, tp, snd_una);
-}
-
-/*
- * Is this a socket that user space asked for? With CLOSE_WAIT goes what a RST
- * turns it into: CLOSE, on a connection whose peer had said goodbye before.
- */
-static __always_inline __u32 is_watched(struct tcp_sock *tp, bool known)
-{
-	unsigned long flags = READ(known, tp, SKC.skc_flags);
-	__u8 state = READ(known, tp, SKC.skc_state);
-
-	return in_set(watched_states, state) |
-	       (in_set(watched_states, TCP_CLOSE_WAIT) & in_set(1 << TCP_CLOSE, state) &
-		flags >> SOCK_DONE);
 }
 
 /*

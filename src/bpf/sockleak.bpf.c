@@ -6,7 +6,7 @@
  *
  *   scan_files*    which process holds which socket, and which listener;
  *   walk_queues*   what waits in the accept queues of these listeners;
- *   scan_queued    tells of the latter;
+ *   report_queued    tells of the latter;
  *   scan_netns     which network namespaces there are;
  *   scan_ehash*    the connections that none of them sees.
  *
@@ -14,10 +14,10 @@
  * when a FIN arrives has nothing to do with the socket.
  */
 #include "transitions.h" /* on_set_state, on_skipped */
-#include "found.h"	 /* scan_found */
+#include "kept.h"	 /* report_kept */
 #include "files.h"	 /* scan_files* */
 #include "tasks.h"	 /* scan_tasks */
-#include "queues.h"	 /* walk_queues*, scan_queued */
+#include "queues.h"	 /* walk_queues*, report_queued */
 #include "ehash.h"	 /* scan_netns, scan_ehash* */
 
 /* Puts the records' types into the object's BTF, from where the skeleton takes them. */

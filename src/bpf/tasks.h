@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Which process holds which socket, from the tables of descriptors themselves. iter/task_file,
+ * Which process holds which socket, read from the tables of descriptors themselves. iter/task_file,
  * which shows the files one by one, takes and puts a reference to each; and each file, socket and
  * sock is far away in memory, where to wait for one after the other takes most of a scan's time.
- * So descriptors are visited by the chunk: first the next things of all of them are touched, so
- * that they come at the same time, and only then is one after the other read.
+ * So descriptors are visited by the chunk: the loads of one kind are made for all of them, so that
+ * the processor waits for them together, and only then is one after the other read.
  */
 #ifndef SOCKLEAK_TASKS_H
 #define SOCKLEAK_TASKS_H
@@ -12,6 +12,15 @@
 #include "files.h"
 
 #define CHUNKS_MAX (1 << 14) /* in one turn */
+
+/* Tables that more than one process, or a process without a leader, has; and who was seen first. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1 << 14);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);   /* struct files_struct * */
+	__type(value, __u32); /* tgid */
+} shared_files SEC(".maps");
 
 /* Visits what a descriptor refers to. Returns whether there was room. Verified once. */
 __noinline int visit_descriptor(__u64 index)
@@ -23,6 +32,7 @@ __noinline int visit_descriptor(__u64 index)
 
 	if (!socket)
 		return 1;
+	descriptor.is_socket = true;
 	sk = CAST(tcp_sock, socket->sk);
 	protocol = protocol_of(socket, sk, true);
 	if (protocol == IPPROTO_TCP)
@@ -36,16 +46,15 @@ static long visit_fd(__u64 index, void *unused)
 {
 	if (index >= CHUNK || table.fd + index >= table.max_fds)
 		return 1;
-	wrote = false;
+	begin_descriptor(false);
 	if (!visit_descriptor(index))
 		table.again = true;
 	if (table.again) {
 		table.fd += index;
 		return 1;
 	}
-	visited.record.open_fds += !!table.chunk[index];
-	if (wrote)
-		visited.holds = true;
+	if (table.chunk[index])
+		end_descriptor();
 	return 0;
 }
 
@@ -61,9 +70,9 @@ __noinline int visit_chunk(void)
 		table.again = true;
 		return 0;
 	}
-	bpf_loop(length, touch_file, NULL, 0);
-	bpf_loop(length, touch_socket, NULL, 0);
-	bpf_loop(length, touch_sock, NULL, 0);
+	bpf_loop(length, prefetch_file, NULL, 0);
+	bpf_loop(length, prefetch_socket, NULL, 0);
+	bpf_loop(length, prefetch_sock, NULL, 0);
 	bpf_loop(length, visit_fd, NULL, 0);
 	if (table.again)
 		return 0;
@@ -76,6 +85,30 @@ static long visit_chunks(__u64 index, void *unused)
 	return table.fd >= table.max_fds || !visit_chunk();
 }
 
+/* Whether a task other than the threads of this leader may have the same table. */
+static __always_inline bool is_shared(struct files_struct *files, struct task_struct *task,
+				      struct task_struct *leader)
+{
+	int users = CAST(files_struct, files)->count.counter;
+
+	return users > 1 && (task != leader || users != BPF_CORE_READ(task, signal, nr_threads));
+}
+
+/*
+ * Whether the table was visited by another thread of this process, as happens where the leader has
+ * exited. Notes it otherwise; without room for that, it is visited again, which harms nobody.
+ */
+static __always_inline bool was_visited(struct files_struct *files, __u32 tgid)
+{
+	__u64 key = (__u64)files;
+	__u32 *first = bpf_map_lookup_elem(&shared_files, &key);
+
+	if (first && *first == tgid)
+		return true;
+	bpf_map_update_elem(&shared_files, &key, &tgid, BPF_ANY);
+	return false;
+}
+
 SEC("iter/task")
 int scan_tasks(struct bpf_iter__task *ctx)
 {
@@ -84,7 +117,7 @@ int scan_tasks(struct bpf_iter__task *ctx)
 
 	if (!ctx->task)
 		return 0;
-	/* As a pointer that the verifier trusts less: of one, it searches all of BTF by name for each load. */
+	/* As a pointer that the verifier trusts less: of the other, it searches all of BTF by name for each load. */
 	task = CAST(task_struct, ctx->task);
 	leader = task->group_leader;
 	files = task->files;
@@ -93,6 +126,8 @@ int scan_tasks(struct bpf_iter__task *ctx)
 		return 0;
 	learn_socket_file_ops();
 	if (table.task != task || table.pid != task->pid) {
+		if (is_shared(files, task, leader) && was_visited(files, task->tgid))
+			return 0;
 		enter_process(0, task);
 		table.task = task;
 		table.pid = task->pid;
@@ -104,7 +139,7 @@ int scan_tasks(struct bpf_iter__task *ctx)
 	table.max_fds = BPF_CORE_READ(files, fdt, max_fds);
 	table.again = false;
 	bpf_loop(CHUNKS_MAX, visit_chunks, NULL, 0);
-	/* Then the read ends here, and the next begins with this task. */
+	/* To return 1 ends the read here; the next one begins with this task. */
 	if (table.again || table.fd < table.max_fds ||
 	    (visited.holds && !keep(&visited.record, sizeof(visited.record))))
 		return 1;

@@ -8,6 +8,7 @@
 
 #define PF_EXITING 0x00000004
 #define PF_KTHREAD 0x00200000
+#define SEND_SHUTDOWN 2
 #define SHUT_BOTH (SOCK_SHUT_SEND | SOCK_SHUT_RECEIVE)
 
 /* Whether the kernel has a helper. Without it, the verifier drops the branch as dead. */
@@ -18,39 +19,46 @@ struct {
 	__uint(max_entries, 4 << 20);
 } ring SEC(".maps");
 
-const volatile __u32 transitions_of = 1 << TCP_CLOSE_WAIT; /* which states' edges are emitted */
+const volatile __u32 transitions_of = 1 << TCP_CLOSE_WAIT; /* the states whose edges are reported */
 /*
- * Whether a connection has come to its end with its descriptor open. No close() will ever
+ * Set when a connection comes to its end with its descriptor open. No close() will ever
  * be seen of that: only a scan can tell whether it is leaked. User space resets it.
  */
 bool left_open = false;
 
-/* Of what leaves these states tell its address alone; and of nothing, who made it change. */
+/*
+ * Set for a table. Then a socket that leaves these states is reported by its address alone, and who
+ * made it change only where that is needed: see follow().
+ */
 const volatile bool in_brief = false;
 const volatile __u64 wakeup_bytes = 1 << 20; /* wake the reader when so much waits in the ring */
 
-/*
- * Most sockets leave these states again within a moment, and a table need not know. So, in brief,
- * what enters waits here, and is told only if it stays: if it leaves, it is forgotten. User space
- * has to come by from time to time, and empties all places. A socket whose place another one has
- * is told of at once.
- */
-struct passing {
-	struct transition_record record; /* at the time 0 if it has left */
-	__u64 claims;			 /* of this place; the first has it */
-};
-#define PASSING_BITS 12
-struct passing passing[1 << PASSING_BITS] = {};
+/* Records that found no room in the ring. */
+__u64 lost = 0;
 
 /*
- * Whether what enters is to wait. Not while user space empties the places; nor while a scan runs,
- * which would see it, and nobody would hear that it has left. User space sets it.
+ * Most sockets leave these states again within a moment, and a table need not know. So, in brief,
+ * the record of a socket that enters is held back here; if the socket leaves, it is forgotten.
+ * User space empties all places from time to time. A socket whose place is taken is reported at
+ * once.
+ */
+struct held_back {
+	struct transition_record record; /* its time is 0 if the socket has left */
+	__u64 claims;			 /* sockets that tried to take this place; the first has it */
+};
+#define HELD_BACK_BITS 12
+struct held_back held_back[1 << HELD_BACK_BITS] = {};
+
+/*
+ * Whether records of sockets that enter are held back. Not while user space empties the places; nor
+ * while a scan runs, which would see the socket, and nobody would hear that it has left. User space
+ * sets it.
  */
 bool hold_back = false;
 
 /*
  * A wake-up for each record would cost ten times what the rest of the program
- * does. The reader comes by on its own timer; it is woken only when the ring
+ * does. The reader reads on its own timer; it is woken only when the ring
  * fills faster than that.
  */
 static __always_inline __u64 wakeup(void)
@@ -61,9 +69,9 @@ static __always_inline __u64 wakeup(void)
 }
 
 /*
- * Who made the transition? Only these are made by the task that runs; all others
- * by a packet or a timer, under whatever task was interrupted. A shutdown of both
- * directions precedes CLOSE when close() leads there, and never when a RST does.
+ * Whether the current task made the transition. All others are made by a packet or a timer, under
+ * whatever task was interrupted. A shutdown of both directions precedes CLOSE when close() leads
+ * there, and never when a RST does.
  */
 static __always_inline bool made_by_current(int oldstate, int newstate, __u16 flags)
 {
@@ -74,14 +82,11 @@ static __always_inline bool made_by_current(int oldstate, int newstate, __u16 fl
 	return newstate == TCP_LAST_ACK || (newstate == TCP_CLOSE && (flags & SHUT_BOTH) == SHUT_BOTH);
 }
 
-/* Both sides have shut it down, and its descriptor is open. */
-static __always_inline bool is_left_open(struct tcp_sock *sk)
+/* shutdown(SHUT_WR), where a close() would have shut both sides; by the task that has the lock. */
+static __always_inline bool is_half_shutdown(struct tcp_sock *sk, int newstate)
 {
-	/* Most have been closed. */
-	if (!sk->SK.sk_socket)
-		return false;
-	return (read_flags(sk, true) & (SOCK_PEER_CLOSED | SOCK_HAS_FILE | SOCK_ORPHAN)) ==
-	       (SOCK_PEER_CLOSED | SOCK_HAS_FILE);
+	return newstate == TCP_FIN_WAIT1 && sk->SK.sk_shutdown == SEND_SHUTDOWN &&
+	       sk->SK.sk_lock.owned;
 }
 
 static __always_inline void begin_transition(struct transition_record *record, struct tcp_sock *sk,
@@ -107,28 +112,29 @@ static __always_inline void describe(struct transition_record *record, struct tc
 static __always_inline void send(struct transition_record *record)
 {
 	if (bpf_ringbuf_output(&ring, record, sizeof(*record), wakeup()))
-		count_lost(1);
+		__sync_fetch_and_add(&lost, 1);
 }
 
-static __always_inline struct passing *place_of(struct tcp_sock *sk)
+static __always_inline struct held_back *place_of(struct tcp_sock *sk)
 {
 	/* With a pointer the verifier lets us do little; the difference of two is a number. */
-	__u64 number = (__u64)sk - (__u64)passing;
+	__u64 number = (__u64)sk - (__u64)held_back;
 
-	return &passing[number * 0x9E3779B97F4A7C15 >> (64 - PASSING_BITS)];
+	return &held_back[number * 0x9E3779B97F4A7C15 >> (64 - HELD_BACK_BITS)];
 }
 
-static __always_inline struct transition_record *waiting(struct tcp_sock *sk)
+/* The record that is held back of this socket, or NULL. */
+static __always_inline struct transition_record *held_back_of(struct tcp_sock *sk)
 {
 	struct transition_record *record = &place_of(sk)->record;
 
 	return record->sock == (__u64)sk && record->ktime ? record : NULL;
 }
 
-/* Before anything else is told of a socket. */
-static __always_inline void send_waiting(struct tcp_sock *sk)
+/* Sends what is held back of a socket, before any other record of it. */
+static __always_inline void send_held_back(struct tcp_sock *sk)
 {
-	struct transition_record *record = waiting(sk);
+	struct transition_record *record = held_back_of(sk);
 
 	if (record) {
 		struct transition_record entry = *record;
@@ -138,7 +144,20 @@ static __always_inline void send_waiting(struct tcp_sock *sk)
 	}
 }
 
-static __always_inline void emit_transition(struct tcp_sock *tp, bool known, int oldstate,
+static __always_inline void add_actor(struct transition_record *record)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	unsigned int flags = BPF_CORE_READ(task, flags);
+
+	/* A kernel thread that puts the last reference acts for somebody else. */
+	if (flags & PF_KTHREAD)
+		return;
+	record->flags = ACTOR | (flags & PF_EXITING ? ACTOR_EXITING : 0);
+	record->tgid = visible_tgid(task, false);
+	BPF_CORE_READ_STR_INTO(&record->comm, task, group_leader, comm);
+}
+
+static __always_inline void send_transition(struct tcp_sock *tp, bool known, int oldstate,
 					    int newstate, __u16 flags)
 {
 	struct transition_record record = {};
@@ -146,70 +165,64 @@ static __always_inline void emit_transition(struct tcp_sock *tp, bool known, int
 	begin_transition(&record, tp, oldstate, newstate);
 	record.ktime = bpf_ktime_get_ns();
 	describe(&record, tp, known, flags);
-	if (!in_brief && made_by_current(oldstate, newstate, flags)) {
-		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-		unsigned int task_flags = BPF_CORE_READ(task, flags);
-
-		/* A kernel thread that puts the last reference acts for somebody else. */
-		if (!(task_flags & PF_KTHREAD)) {
-			record.flags = ACTOR | (task_flags & PF_EXITING ? ACTOR_EXITING : 0);
-			record.tgid = visible_tgid(task, false);
-			BPF_CORE_READ_STR_INTO(&record.comm, task, group_leader, comm);
-		}
-	}
+	/* In brief, FIN_WAIT1 is reported for its actor's sake; see follow(). */
+	if (in_brief ? newstate == TCP_FIN_WAIT1 && (flags & SHUT_BOTH) == SOCK_SHUT_SEND
+		     : made_by_current(oldstate, newstate, flags))
+		add_actor(&record);
 	if (in_brief)
-		send_waiting(tp);
+		send_held_back(tp);
 	send(&record);
 }
 
 /* Apart from follow(), where most transitions end: this needs many registers. */
-static __noinline int tell(struct tcp_sock *sk, int oldstate, int newstate)
+static __noinline int report_transition(struct tcp_sock *sk, int oldstate, int newstate)
 {
 	if (sk->SK.sk_protocol == IPPROTO_MPTCP) {
-		emit_transition(sk, false, oldstate, newstate, read_flags(sk, true) | SOCK_MPTCP);
+		send_transition(sk, false, oldstate, newstate, read_flags(sk, true) | SOCK_MPTCP);
 	} else if (sk->SK.sk_protocol != IPPROTO_TCP) {
 		return 0;
 	} else if (HAS_HELPER(skc_to_tcp_sock)) { /* Since 5.9 (478cfbdf5f13). */
 		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
 		if (tp)
-			emit_transition(tp, true, oldstate, newstate, read_tcp_flags(tp, true));
+			send_transition(tp, true, oldstate, newstate, read_tcp_flags(tp, true));
 	} else {
-		emit_transition(sk, false, oldstate, newstate, read_tcp_flags(sk, false));
+		send_transition(sk, false, oldstate, newstate, read_tcp_flags(sk, false));
 	}
 	return 0;
 }
 
-static __noinline int tell_in_brief(struct tcp_sock *sk, int oldstate, int newstate)
+/* Reports a socket that leaves the states by its address alone. */
+static __noinline int report_leaving(struct tcp_sock *sk, int oldstate, int newstate)
 {
 	struct transition_record record = {};
 
-	send_waiting(sk);
+	send_held_back(sk);
 	begin_transition(&record, sk, oldstate, newstate);
 	record.ktime = bpf_ktime_get_ns();
 	send(&record);
 	return 0;
 }
 
-/* Returns whether it is the socket's. */
-static __always_inline bool claim(struct passing *place, struct tcp_sock *sk)
+/* Takes a place for a socket. Returns whether it has it now. */
+static __always_inline bool claim(struct held_back *place, struct tcp_sock *sk)
 {
 	if (place->record.sock == (__u64)sk)
 		return true;
 	if (place->claims)
 		return false;
-	/* Of two at the same time none has it, or the first. Kernels before 5.12 have no better. */
+	/* Of racing claims, at most one wins. Kernels before 5.12 have nothing better. */
 	__sync_fetch_and_add(&place->claims, 1);
 	return *(volatile __u64 *)&place->claims == 1;
 }
 
 /*
- * Returns whether it waits now. Without a record on the stack: with so much on it, a program is
- * given another one (since 6.13), which is in no cache.
+ * Holds a record back. Returns whether there was a place for it. Without a record on the stack: a
+ * program that uses much stack is given another one (since 6.13), which is in no cache.
  */
-static __noinline int let_wait(struct tcp_sock *sk, int oldstate, int newstate)
+static __noinline int hold_back_entry(struct tcp_sock *sk, int oldstate, int newstate)
 {
-	struct passing *place = place_of(sk);
+	struct held_back *place = place_of(sk);
 	struct transition_record *record = &place->record;
 	struct tcp_sock *tp;
 
@@ -231,9 +244,10 @@ static __noinline int let_wait(struct tcp_sock *sk, int oldstate, int newstate)
 	return 1;
 }
 
+/* Forgets what is held back of a socket. Returns whether there was anything. */
 static __noinline int forget(struct tcp_sock *sk)
 {
-	struct transition_record *record = waiting(sk);
+	struct transition_record *record = held_back_of(sk);
 
 	if (!record)
 		return 0;
@@ -241,46 +255,98 @@ static __noinline int forget(struct tcp_sock *sk)
 	return 1;
 }
 
+/* How a connection has come to its end. A connect() that fails has not made one. */
+enum end {
+	CLOSED, /* its program has closed it, or will never hear of it */
+	RESET, /* from outside: an error waits for the program, which has a file, or has not accepted it */
+	LEFT_OPEN, /* in good order, as far as anybody can tell; its descriptor is open */
+};
+
+/* Beside CLOSED, where nearly all end: this needs more of the socket. */
+static __always_inline enum end end_of(struct tcp_sock *sk)
+{
+	struct socket *socket = sk->SK.sk_socket;
+	bool both = (sk->SK.sk_shutdown & 3) == 3;
+
+	if (is_orphan(sk, true) || (socket && !socket->file))
+		return CLOSED;
+	/* A close() shuts both sides first; the RST to a program that did so itself looks the same. */
+	if (sk->SK.sk_err && !both)
+		return RESET;
+	if (socket && sk->SKC.skc_flags >> SOCK_DONE & 1)
+		return LEFT_OPEN;
+	return CLOSED;
+}
+
+/* Returns whether the socket's end was reported. */
+static __noinline int report_end(struct tcp_sock *sk, int oldstate)
+{
+	switch (end_of(sk)) {
+	case RESET:
+		report_transition(sk, oldstate, TCP_CLOSE);
+		return 1;
+	case LEFT_OPEN:
+		/* So that user space learns the time, if there is a place; the scan tells the rest. */
+		if (hold_back && !sk->SK.sk_err && !in_set(transitions_of, oldstate))
+			hold_back_entry(sk, oldstate, TCP_CLOSE);
+		left_open = true;
+		break;
+	default:
+		break;
+	}
+	return 0;
+}
+
+/*
+ * Reports the edges of the states that user space asked for. In brief, for a table of leaks, it
+ * also reports what becomes a leak in other ways: a connection that is destroyed while its program
+ * has it, and a program that shuts down its sending side, which it may do to pass the end of
+ * another connection on.
+ */
 static __always_inline void follow(struct tcp_sock *sk, int oldstate, int newstate)
 {
 	bool leaves = in_set(transitions_of, oldstate);
 	bool enters = in_set(transitions_of, newstate);
 
-	if (newstate == TCP_CLOSE && in_set(transitions_of, TCP_CLOSE_WAIT) && !left_open &&
-	    is_left_open(sk))
-		left_open = true;
+	if (in_brief && newstate == TCP_CLOSE && oldstate != TCP_SYN_SENT &&
+	    (sk->SK.sk_socket || !is_orphan(sk, true)) && report_end(sk, oldstate))
+		return;
+	if (in_brief && is_half_shutdown(sk, newstate)) {
+		report_transition(sk, oldstate, newstate);
+		return;
+	}
 	/* Most transitions end here. */
 	if (!leaves && !enters)
 		return;
-	if (in_brief && hold_back && !leaves && let_wait(sk, oldstate, newstate))
+	if (in_brief && hold_back && !leaves && hold_back_entry(sk, oldstate, newstate))
 		return;
 	if (!in_brief || enters || newstate == TCP_CLOSE)
-		tell(sk, oldstate, newstate);
+		report_transition(sk, oldstate, newstate);
 	else if (!hold_back || !forget(sk))
-		tell_in_brief(sk, oldstate, newstate);
+		report_leaving(sk, oldstate, newstate);
 }
 
 /*
  * While a program is interrupted, the kernel skips it for all else that happens on that CPU
- * (since 6.1, 05b24ff9b2cf). So there are two: on_set_state notes what it is given, and
- * on_skipped, which is called right after it, does the work for what is not noted. What
- * interrupts one of them finds the other at rest.
+ * (since 6.1, 05b24ff9b2cf). So there are two: on_set_state notes each transition that it is given,
+ * and on_skipped, which the kernel calls right after it, does the work for those that are not
+ * noted. An interrupt of one of them finds the other at rest.
  */
 struct given {
-	__u64 last; /* to on_set_state, on this CPU: note_of() it */
+	__u64 last; /* the last transition that on_set_state was given on this CPU, as a note_of() */
 } __attribute__((aligned(64)));
 
-/* Of more CPUs than this, two share one. */
+/* On a host with more CPUs, two share a place. */
 #define MAX_CPUS 1024
 struct given given[MAX_CPUS] = {};
 
 /* Transitions that on_set_state was not given, and on_skipped was. */
-__u64 made_good = 0;
+__u64 recovered = 0;
 
-/* In a note: on_set_state is at it. */
+/* In a note: on_set_state is at work on it. */
 #define RUNNING 16
 
-/* Of a transition in flight: its socket makes no other meanwhile. A socket's address ends in zeros. */
+/* Names a transition in flight: its socket makes no other meanwhile, and its address ends in zeros. */
 static __always_inline __u64 note_of(struct tcp_sock *sk, int newstate)
 {
 	return (__u64)sk + (newstate & 15);
@@ -302,7 +368,7 @@ int BPF_PROG(on_set_state, struct tcp_sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
-static __noinline int make_good(struct tcp_sock *sk, int oldstate, int newstate)
+static __noinline int recover(struct tcp_sock *sk, int oldstate, int newstate)
 {
 	/*
 	 * Between the two programs, a task's transition can be interrupted by others; not a
@@ -310,7 +376,7 @@ static __noinline int make_good(struct tcp_sock *sk, int oldstate, int newstate)
 	 */
 	if (sk->SK.sk_lock.owned && !(given_here()->last & RUNNING))
 		return 0;
-	__sync_fetch_and_add(&made_good, 1);
+	__sync_fetch_and_add(&recovered, 1);
 	follow(sk, oldstate, newstate);
 	return 0;
 }
@@ -319,7 +385,7 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_skipped, struct tcp_sock *sk, int oldstate, int newstate)
 {
 	if (given_here()->last != note_of(sk, newstate))
-		make_good(sk, oldstate, newstate);
+		recover(sk, oldstate, newstate);
 	return 0;
 }
 

@@ -11,7 +11,7 @@ use plain::Plain;
 use super::ProbeError;
 use super::error::refused;
 use super::load::Links;
-use super::scan::{Pieces, READ_MAX, read_map, read_some};
+use super::scan::{Pieces, READ_MAX, read_some, read_walk};
 use crate::bpf::types::netns_record;
 use crate::host::netns;
 
@@ -21,7 +21,7 @@ impl Links {
         let Some(maps) = &self.maps else {
             return Ok(Vec::new());
         };
-        let walk = || read_map(&maps.ehash, pieces);
+        let walk = || read_walk(&maps.ehash, pieces);
         // What one sees from a network namespace is the table that it shares, or its own.
         walk()?;
         let Some(netns) = &self.netns else {

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::thread;
+use std::time::Duration;
 
 use libbpf_rs::btf::{Btf, BtfType, TypeId};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
@@ -13,6 +14,7 @@ use libbpf_rs::{AsRawLibbpf, Link, ObjectBuilder, OpenObject, ProgramMut};
 #[cfg(target_env = "gnu")]
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::time::{ClockId, clock_getres};
 use rustc_hash::FxHashSet;
 
 use super::btf::KernelTypes;
@@ -52,8 +54,8 @@ impl Links {
         let (progs, maps) = (&skeleton.progs, &skeleton.maps);
         let files = loaded(&progs.scan_files, &progs.scan_files_by_magic);
         let files = loaded(&progs.scan_tasks, files);
-        let found = || progs.scan_found.attach_iter(maps.found.as_fd());
-        let found = progs.scan_found.autoload().then(found).transpose();
+        let found = || progs.report_kept.attach_iter(maps.kept.as_fd());
+        let found = progs.report_kept.autoload().then(found).transpose();
         let netns = progs.scan_netns.autoload().then(|| progs.scan_netns.attach()).transpose();
         let over_maps = || {
             let queues = loaded(&progs.walk_queues, &progs.walk_queues_unrolled);
@@ -61,11 +63,11 @@ impl Links {
             let ehash = loaded(&progs.scan_ehash, ehash);
             Ok(MapLinks {
                 queues: queues.attach_iter(maps.listeners.as_fd())?,
-                queued: progs.scan_queued.attach_iter(maps.queued.as_fd())?,
+                queued: progs.report_queued.attach_iter(maps.queued.as_fd())?,
                 ehash: ehash.attach_iter(maps.strides.as_fd())?,
             })
         };
-        let over_maps = progs.scan_queued.autoload().then(over_maps).transpose();
+        let over_maps = progs.report_queued.autoload().then(over_maps).transpose();
         Ok(Self {
             files: files.attach().map_err(refused("attach iter/task_file"))?,
             found: found.map_err(refused("attach iter/bpf_map_elem"))?,
@@ -108,6 +110,14 @@ pub(super) fn load(
     let extract = extract.as_deref().unwrap_or(whole);
     shown.write_all(extract).map_err(failed("write to a file in memory"))?;
     open.load().map_err(|error| kernel.blame(error))
+}
+
+/// How many jiffies an hour has; 0 if unknown. The coarse clocks advance by jiffies.
+fn jiffies_per_hour() -> u32 {
+    let jiffy =
+        clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from);
+    let hour = Duration::from_secs(3600).as_nanos();
+    hour.checked_div(jiffy.as_nanos()).and_then(|jiffies| jiffies.try_into().ok()).unwrap_or(0)
 }
 
 /// Has the C library give large blocks back to the system when they are freed. GNU's keeps blocks as
@@ -154,6 +164,7 @@ fn configure(
             socket: kernel.number_of_struct("socket"),
             tcp_sock: kernel.number_of_struct("tcp_sock"),
         };
+        rodata.jiffies_per_hour = jiffies_per_hour();
         rodata.wakeup_bytes = u64::from(config.ring_size / 4);
         rodata.pid_namespace = pidns::own().map_err(failed("find our PID namespace in /proc"))?;
     }
@@ -170,12 +181,12 @@ fn configure(
     progs.on_set_state.set_autoload(!config.transitions.is_empty());
     progs.on_skipped.set_autoload(!config.transitions.is_empty());
     progs.scan_tasks.set_autoload(has_cast);
-    progs.scan_found.set_autoload(has_cast);
+    progs.report_kept.set_autoload(has_cast);
     progs.scan_files.set_autoload(!has_cast && has_sock_from_file);
     progs.scan_files_by_magic.set_autoload(!has_cast && !has_sock_from_file);
     progs.walk_queues.set_autoload(has_map_iterator && has_loop);
     progs.walk_queues_unrolled.set_autoload(has_map_iterator && !has_loop);
-    progs.scan_queued.set_autoload(has_map_iterator);
+    progs.report_queued.set_autoload(has_map_iterator);
     progs.scan_ehash.set_autoload(has_map_iterator && has_loop && !is_apart);
     progs.scan_ehash_apart.set_autoload(has_map_iterator && has_loop && is_apart);
     progs.scan_ehash_unrolled.set_autoload(has_map_iterator && !has_loop);

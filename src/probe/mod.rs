@@ -32,7 +32,7 @@ use self::error::{collect_notes, failed, refused, take_notes};
 use self::load::{Links, load};
 pub use self::scan::Walked;
 use crate::bpf::SockleakSkel;
-use crate::bpf::types::{bss, passing};
+use crate::bpf::types::{bss, held_back};
 use crate::host::privilege::{self, NAMESPACES};
 use crate::sock::event::{self, DecodeError, Record};
 use crate::sock::state::StateSet;
@@ -207,13 +207,13 @@ impl Probe {
     /// Takes what was held back and has not left. What [`Probe::take`] told before is older.
     pub fn take_passing(&mut self) -> Vec<Record> {
         let mut inbox = self.inbox.borrow_mut();
-        let places = self.skeleton.maps.bss_data.as_deref_mut().map(|bss| &mut bss.passing);
+        let places = self.skeleton.maps.bss_data.as_deref_mut().map(|bss| &mut bss.held_back);
         for place in places.into_iter().flatten().filter(|place| place.claims > 0) {
             #[expect(unsafe_code, reason = "the programs may just be writing it")]
             let found = unsafe {
                 let place = ptr::from_mut(place);
                 let found = place.read_volatile();
-                place.write_volatile(passing::default());
+                place.write_volatile(held_back::default());
                 found
             };
             if found.record.ktime > 0 {
@@ -239,14 +239,24 @@ impl Probe {
         builder.build()
     }
 
-    /// How many transitions have not been told, since the start.
+    /// How many transitions have not been reported, since the start.
     pub fn lost(&self) -> u64 {
         self.dropped() + self.skipped()
     }
 
-    /// How many of them the kernel had no room for in the ring.
+    /// How many of them found no room in the ring.
     pub fn dropped(&self) -> u64 {
-        self.global(|bss| &bss.lost) + self.inbox.borrow().undecodable
+        self.global(|bss| &bss.lost)
+    }
+
+    /// How many listeners, and sockets in their queues, the last scan had no room to note.
+    pub fn queues_lost(&self) -> u64 {
+        self.global(|bss| &bss.queues_lost)
+    }
+
+    /// How often bytes came that were no record, since the start.
+    pub fn undecodable(&self) -> u64 {
+        self.inbox.borrow().undecodable
     }
 
     /// How many the kernel did not show to our programs, because they happened while these were
@@ -261,8 +271,8 @@ impl Probe {
         #[expect(unsafe_code, reason = "libbpf-rs has it only for programs that it finds itself")]
         let result = unsafe { bpf_prog_get_info_by_fd(program, &raw mut info, &raw mut size) };
         let skipped = if result == 0 { info.recursion_misses } else { 0 };
-        // Read in this order: what is made good comes after what it makes good.
-        skipped.saturating_sub(self.global(|bss| &bss.made_good))
+        // Read in this order: what is recovered was skipped before.
+        skipped.saturating_sub(self.global(|bss| &bss.recovered))
     }
 
     /// Whether since the last scan a connection has come to its end with its descriptor open, so

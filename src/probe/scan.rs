@@ -94,9 +94,9 @@ impl Probe {
 
     fn begin_walk(&mut self, groups: &[usize]) {
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            bss.tell_all.fill(0);
-            groups.iter().for_each(|&group| bss.tell_all[group] = 1);
-            bss.passed_over.fill(0);
+            bss.report_all.fill(0);
+            groups.iter().for_each(|&group| bss.report_all[group] = 1);
+            bss.sums.fill(0);
             bss.unwalked = 0;
         }
     }
@@ -105,10 +105,7 @@ impl Probe {
         let bss = self.skeleton.maps.bss_data.as_deref();
         #[expect(unsafe_code, reason = "the kernel has written it")]
         let read = bss.map(|bss| unsafe {
-            (
-                (&raw const bss.passed_over).read_volatile(),
-                (&raw const bss.unwalked).read_volatile(),
-            )
+            ((&raw const bss.sums).read_volatile(), (&raw const bss.unwalked).read_volatile())
         });
         let (passed_over, unwalked) = read.unwrap_or(([0; GROUPS], 0));
         let cut = unwalked > 0 || self.links.maps.is_none();
@@ -122,11 +119,13 @@ impl Probe {
         mut report: impl FnMut(Record),
     ) -> Result<T, ProbeError> {
         self.set_left_open(false);
+        self.set_global(|bss| &mut bss.queues_lost, 0);
         let mut queues = false;
         let value = self.gather(read, |record| {
             queues |= matches!(record, Record::Listener(..));
             report(record);
         })?;
+        clear(&self.skeleton.maps.shared_files);
         if queues {
             self.scan_queues(report)?;
         }
@@ -144,12 +143,8 @@ impl Probe {
         };
         self.gather(read, report)?;
         let maps = &self.skeleton.maps;
-        for map in [&maps.listeners, &maps.queued] {
-            for key in map.keys().collect::<Vec<_>>() {
-                // Nobody else deletes; and what stayed would be told again, and not be believed.
-                let _ = map.delete(&key);
-            }
-        }
+        clear(&maps.listeners);
+        clear(&maps.queued);
         Ok(())
     }
 
@@ -208,6 +203,13 @@ impl Links {
     }
 }
 
+/// Deletes all entries of a map. Nobody else deletes; an entry that stayed would only be visited again.
+fn clear(map: &impl MapCore) {
+    for key in map.keys().collect::<Vec<_>>() {
+        let _ = map.delete(&key);
+    }
+}
+
 /// Reads what is told of the elements of a map.
 pub(super) fn read_map(link: &Link, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
     read_out(Iter::new(link).map_err(refused("open iter/bpf_map_elem"))?, pieces)
@@ -215,10 +217,31 @@ pub(super) fn read_map(link: &Link, pieces: &Pieces<'_>) -> Result<(), ProbeErro
 
 /// Reads an iterator to its end.
 fn read_out(mut iter: Iter, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
+    read_out_by(pieces, |buffer| read_some(&mut iter, buffer))
+}
+
+/// Reads the walk through a hash table, which asks to be tried again where the table ends.
+pub(super) fn read_walk(link: &Link, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
+    let mut iter = Iter::new(link).map_err(refused("open iter/bpf_map_elem"))?;
+    read_out_by(pieces, |buffer| {
+        loop {
+            match iter.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                read => return read.map_err(failed("read an iterator")),
+            }
+        }
+    })
+}
+
+fn read_out_by(
+    pieces: &Pieces<'_>,
+    mut read: impl FnMut(&mut [u8]) -> Result<usize, ProbeError>,
+) -> Result<(), ProbeError> {
     loop {
         let used = pieces.used.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut piece = used.unwrap_or_else(|| Piece { buffer: vec![0; READ_MAX], len: 0 });
-        piece.len = read_some(&mut iter, &mut piece.buffer)?;
+        piece.len = read(&mut piece.buffer)?;
         // Whoever listened may have failed, and says so.
         if piece.len == 0 || pieces.told.send(piece).is_err() {
             return Ok(());

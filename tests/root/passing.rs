@@ -32,6 +32,10 @@ fn of_netns(leaker: &Leaker, records: Vec<Record>) -> Vec<Transition> {
     let mut socks = HashSet::new();
     let ours = |record| {
         let Record::Transition(transition) = record else { return None };
+        // A peer that shuts down one side is told of, too.
+        if transition.new == State::FinWait1 {
+            return None;
+        }
         // What leaves tells its address alone, which may have been another socket's before.
         let ours = match transition.conn.netns {
             0 => socks.contains(&transition.sock),

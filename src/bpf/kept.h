@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * Records that wait to be told. What an iterator writes for one object has to fit into 32 KiB:
- * enough for a file, and not for a process. scan_tasks leaves its records here, scan_found tells
- * them.
+ * Records that wait to be written. An iterator can write 32 KiB for one object: enough for a file,
+ * and not for a process. scan_tasks keeps its records here, report_kept writes them.
  */
-#ifndef SOCKLEAK_FOUND_H
-#define SOCKLEAK_FOUND_H
+#ifndef SOCKLEAK_KEPT_H
+#define SOCKLEAK_KEPT_H
 
 #include "read.h"
 
@@ -22,20 +21,20 @@ struct {
 	__uint(max_entries, PIECES);
 	__type(key, __u32);
 	__type(value, struct piece);
-} found SEC(".maps");
+} kept SEC(".maps");
 
 /* The piece that is being filled. */
 static __u32 filling;
 
-/* Takes a record whose size is a constant, and a multiple of 8, if there is room. */
+/* Keeps a record, whose size is a constant and a multiple of 8. False: there is no room. */
 static __always_inline bool keep(void *record, __u64 size)
 {
-	struct piece *piece = bpf_map_lookup_elem(&found, &filling);
+	struct piece *piece = bpf_map_lookup_elem(&kept, &filling);
 	__u64 length;
 
 	if (piece && piece->length > PIECE_MAX - size) {
 		filling++;
-		piece = bpf_map_lookup_elem(&found, &filling);
+		piece = bpf_map_lookup_elem(&kept, &filling);
 	}
 	if (!piece)
 		return false;
@@ -49,9 +48,9 @@ static __always_inline bool keep(void *record, __u64 size)
 	return true;
 }
 
-/* Tells what has been found, and makes room. */
+/* Writes what was kept, and makes room. */
 SEC("iter/bpf_map_elem")
-int scan_found(struct bpf_iter__bpf_map_elem *ctx)
+int report_kept(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct piece *piece;
 	__u64 length;
@@ -62,12 +61,12 @@ int scan_found(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	}
 	key = *(const __u32 *)ctx->key;
-	piece = bpf_map_lookup_elem(&found, &key);
+	piece = bpf_map_lookup_elem(&kept, &key);
 	if (!piece)
 		return 0;
 	length = piece->length;
 	barrier_var(length);
-	/* Where there is no room, this piece is shown again. */
+	/* Where the iterator's buffer is full, it shows this piece again. */
 	if (length <= PIECE_MAX && !bpf_seq_write(ctx->meta->seq, piece->records, length))
 		piece->length = 0;
 	return 0;
