@@ -33,7 +33,7 @@ demo: build
 # Unit tests without privilege first, then the same sources' tests against the real kernel. The
 # latter fail without root; cargo itself does not need it.
 test: setup
-	@tools/need.sh ss:iproute2
+	@tools/need.sh ss:iproute2 python3:python3
 	cargo test --locked --lib --bins --test cli
 	cargo build --locked --examples
 	$(if $(AS_ROOT),$(RUNNER)=$(AS_ROOT)) cargo test --locked --test root --test load

@@ -10,22 +10,36 @@ use std::time::Duration;
 use clap::{ArgAction, Args, ValueEnum};
 
 pub use self::usage::one_line;
+use crate::live::monitor::Rules;
 use crate::probe::Config;
-use crate::report::SortKey;
 use crate::report::filter::{Address, Filter};
 use crate::report::group::GroupBy;
+use crate::report::{Query, Shown, SortKey};
 use crate::sock::state::StateSet;
 
 /// The options of everything that reports leaked sockets.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Only sockets in these states, `all` for every one; listeners only where a process has them
-    /// open [default: close-wait, and what a RST turns it into]
+    /// Also show what is stranded: connections that are not over, but on which nothing happens
+    #[arg(long, conflicts_with = "state")]
+    pub stranded: bool,
+    /// List the sockets in these states, `all` for every one, whatever is wrong with them; listeners
+    /// only where a process has them open
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     pub state: Vec<StateSet>,
-    /// Only sockets stranded for so long, provably (of established ones: idle for so long)
+    /// Only sockets in their state for so long, provably (of what is not over: idle for so long)
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     pub min_age: Option<Duration>,
+    /// What counts as idle: nothing has moved for so long
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = value::duration)]
+    pub idle: Duration,
+    /// How long to wait before the second look at sockets that may be about to leave
+    #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = value::duration)]
+    pub settle: Duration,
+    /// Leave out known leaks: KEY=VALUE,…, of pid, comm, uid, local, remote, port, netns, state and
+    /// verdict, such as port=9000,verdict=eof-read
+    #[arg(long, value_name = "FILTER")]
+    pub not: Vec<Filter>,
     /// Only sockets held by these processes
     #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = value::pid)]
     pub pid: Vec<u32>,
@@ -44,6 +58,9 @@ pub struct ReportArgs {
     /// Count rows by what they have in common
     #[arg(long, value_name = "WHAT", value_enum)]
     pub group_by: Option<GroupBy>,
+    /// Say which process holds the other end, if it is on this host
+    #[arg(long)]
+    pub peer: bool,
     /// Leave out the line above the columns
     #[arg(long)]
     pub no_headers: bool,
@@ -123,35 +140,58 @@ impl FormatArgs {
 }
 
 impl ReportArgs {
-    /// What to load: programs that scan, and that follow transitions of these states, if any.
-    pub(crate) fn config(&self, transitions: StateSet) -> Config {
+    /// What to load: programs that scan, and if `follow`, those that see sockets change their state.
+    pub(crate) fn config(&self, follow: bool) -> Config {
+        let followed = StateSet::CLOSE_WAIT.union(self.states());
         Config {
-            watched: self.watched(),
-            transitions,
+            watched: self.rules().watched,
+            transitions: if follow { followed } else { StateSet::NONE },
             brief: true,
             ring_size: self.kernel.ring_size,
             btf: self.kernel.btf.file.clone(),
         }
     }
 
-    /// The states to watch.
-    pub fn watched(&self) -> StateSet {
-        match self.state.is_empty() {
-            true => StateSet::CLOSE_WAIT,
-            false => self.state.iter().copied().collect(),
+    /// What to judge by.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            watched: if self.peer { StateSet::ALL } else { self.states() },
+            idle: nanoseconds(self.idle),
+            settle: nanoseconds(self.settle),
         }
     }
 
-    /// The rows to show.
-    pub fn filter(&self) -> Filter {
+    /// What to show.
+    pub(crate) fn query(&self) -> Query {
+        let Rules { idle, settle, .. } = self.rules();
+        let shown = match (self.state.is_empty(), self.stranded) {
+            (false, _) => Shown::States(self.states()),
+            (true, true) => Shown::Stranded,
+            (true, false) => Shown::Leaked,
+        };
+        Query { filter: self.filter(), shown, sort: self.sort, idle, settle, peer: self.peer }
+    }
+
+    /// The states that were asked for.
+    fn states(&self) -> StateSet {
+        self.state.iter().copied().collect()
+    }
+
+    fn filter(&self) -> Filter {
         Filter {
             min_age: self.min_age,
             pid: self.pid.clone(),
             comm: self.comm.clone(),
             uid: self.uid.clone(),
+            not: self.not.clone(),
             ..self.conn.filter()
         }
     }
+}
+
+/// Durations on the command line are at most a hundred years.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl ConnArgs {

@@ -1,14 +1,15 @@
 //! `sockleak list`: one report, and exit.
 
-use std::mem;
+use std::{mem, thread};
 
 use anyhow::Result;
 
-use super::output::{reader_has_gone, say_why_incomplete, show};
+use super::output::{reader_has_gone, say_why_incomplete, show, show_footer};
 use crate::cli::ReportArgs;
 use crate::exit::Exit;
-use crate::live::monitor::Monitor;
-use crate::sock::state::StateSet;
+use crate::host::clock::Moment;
+use crate::probe::Probe;
+use crate::report::Report;
 
 /// The options of `list`.
 #[derive(Debug, clap::Args)]
@@ -21,18 +22,21 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
         let args = &self.report;
-        let mut monitor = Monitor::open(&args.config(StateSet::NONE))?;
-        monitor.drop_privilege()?;
-        monitor.scan_all()?;
-        let report = monitor.report(&args.filter(), args.sort);
-        let shown = show(&report, args, false);
+        let query = args.query();
+        let mut monitor = Probe::monitor(&args.config(false), args.rules())?;
+        monitor.look_twice(thread::sleep)?;
+        let table = monitor.table();
+        let peers = query.peers(table);
+        let now = Moment::now();
+        let report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
+        let shown = show(&report, args, false).and_then(|()| show_footer(&report, args));
         say_why_incomplete(&report, args);
         // A reader that has gone changes nothing: the whole answer is known.
         reader_has_gone(shown)?;
         let exit = Exit::from(&report);
         // The end of the process frees all at once; row by row takes as long as a tenth of the scan.
         mem::forget(report);
-        mem::forget(monitor);
+        mem::forget((peers, monitor));
         Ok(exit)
     }
 }

@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use self::output::reader_has_gone;
 use crate::exit::Exit;
 use crate::host::privilege;
-use crate::sock::leak::Verdict;
+use crate::sock::explain::Topic;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 nothing leaked, 1 leaked, 2 usage, 3 could not run, 4 the answer may be incomplete.";
@@ -26,9 +26,9 @@ Exit codes: 0 nothing leaked, 1 leaked, 2 usage, 3 could not run, 4 the answer m
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// Explain a verdict, with the usual causes and cures, and exit
+    /// Explain a verdict, or an owner `unknown` or `kernel`, with the usual causes and cures, and exit
     #[arg(long, value_name = "VERDICT", global = true)]
-    explain: Option<Verdict>,
+    explain: Option<Topic>,
     /// What to do; nothing means `watch`.
     #[command(subcommand)]
     command: Option<Command>,
@@ -66,8 +66,8 @@ impl Cli {
     /// # Errors
     /// Where the kernel side cannot run, or stdout does not take the answer.
     pub fn run(&self) -> Result<Exit> {
-        if let Some(verdict) = self.explain {
-            return explain(verdict);
+        if let Some(topic) = self.explain {
+            return explain(topic);
         }
         match &self.command {
             None => self.watch.run(),
@@ -79,9 +79,9 @@ impl Cli {
     }
 }
 
-fn explain(verdict: Verdict) -> Result<Exit> {
+fn explain(topic: Topic) -> Result<Exit> {
     let mut out = io::stdout();
-    let text = writeln!(out, "{verdict}: {}\n\n{}", verdict.summary(), verdict.explanation());
+    let text = writeln!(out, "{topic}: {}\n\n{}", topic.summary(), topic.explanation());
     reader_has_gone(text)?;
     Ok(Exit::Clean)
 }
@@ -93,8 +93,9 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::sock::leak::Verdict;
     use crate::cli::{Format, one_line};
-    use crate::sock::state::StateSet;
+    use crate::report::Shown;
 
     #[test]
     fn the_definition_is_sound() {
@@ -107,14 +108,14 @@ mod tests {
         assert!(cli.command.is_none());
         assert_eq!(cli.watch.interval, Duration::from_secs(5));
         assert_eq!(cli.watch.report.format.get(), Format::Json);
-        assert_eq!(cli.watch.report.watched(), StateSet::CLOSE_WAIT);
+        assert_eq!(cli.watch.report.query().shown, Shown::Leaked);
     }
 
     #[test]
     fn each_subcommand_explains() {
         for subcommand in ["watch", "list", "events", "doctor"] {
             let cli = Cli::try_parse_from(["sockleak", subcommand, "--explain", "reset"]).unwrap();
-            assert_eq!(cli.explain, Some(Verdict::Reset), "{subcommand}");
+            assert_eq!(cli.explain, Some(Topic::Verdict(Verdict::Reset)), "{subcommand}");
         }
     }
 

@@ -47,6 +47,17 @@ pub(super) fn show(report: &Report<'_>, args: &ReportArgs, stamped: bool) -> io:
     buffered.flush()
 }
 
+/// Writes what a single look adds to its rows: what is stranded, and who may be a relay.
+pub(super) fn show_footer(report: &Report<'_>, args: &ReportArgs) -> io::Result<()> {
+    if args.format.get() == Format::Text {
+        let mut out = io::stdout();
+        for line in text::hints(report).into_iter().chain(text::footer(report)) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
 /// Says in words why a report may be incomplete. JSON has it in the report.
 pub(super) fn say_why_incomplete(report: &Report<'_>, args: &ReportArgs) {
     if args.format.get() == Format::Text {

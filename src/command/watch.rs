@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::output::{reader_has_gone, say_why_incomplete, show};
-use crate::cli::{ReportArgs, value};
+use super::output::{note, reader_has_gone, say_why_incomplete, show};
+use crate::cli::{Format, ReportArgs, value};
 use crate::exit::Exit;
-use crate::host::clock::ktime;
+use crate::host::clock::Moment;
 use crate::host::stop::Stop;
-use crate::live::monitor::Monitor;
+use crate::probe::Probe;
+use crate::report::Report;
 use crate::report::trend::Trend;
+use crate::view::text;
 
 /// The options of `watch`.
 #[derive(Debug, clap::Args)]
@@ -27,18 +29,27 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
         let args = &self.report;
-        let filter = args.filter();
-        let mut monitor = Monitor::open(&args.config(args.watched()))?;
-        monitor.attach()?;
-        monitor.drop_privilege()?;
+        let query = args.query();
+        let mut monitor = Probe::monitor(&args.config(true), args.rules())?;
         let stop = Stop::on_signals()?;
         let mut trend = Trend::default();
+        let mut footer = None;
         loop {
             monitor.refresh()?;
-            let mut report = monitor.report(&filter, args.sort);
-            report.add_trend(&mut trend, ktime());
+            let now = Moment::now();
+            let table = monitor.table();
+            let peers = query.peers(table);
+            let mut report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
+            report.add_trend(&mut trend, now.ktime);
             let shown = show(&report, args, true);
             say_why_incomplete(&report, args);
+            if args.format.get() == Format::Text {
+                let line = text::footer(&report);
+                if line != footer {
+                    note(line.as_deref().unwrap_or("nothing is stranded any more"));
+                    footer = line;
+                }
+            }
             let exit = Exit::from(&report);
             if reader_has_gone(shown)? {
                 return Ok(Exit::Clean);

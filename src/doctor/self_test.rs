@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::host::clock::Moment;
 use crate::host::netns;
 use crate::host::privilege::SELF_TEST;
-use crate::live::monitor::Monitor;
-use crate::probe::Config;
-use crate::report::filter::Filter;
-use crate::report::{Report, SocketRow, SortKey};
+use crate::live::monitor::Rules;
+use crate::probe::{Config, Probe};
+use crate::report::row::SocketRow;
+use crate::report::{Query, Report, Shown};
 use crate::sock::conn::Endpoint;
 use crate::sock::leak::Verdict;
 use crate::sock::state::StateSet;
@@ -71,15 +72,15 @@ impl SelfTest {
             self.own_network_namespace = true;
         }
         // The way of `watch`: attached first, and without privilege from then on.
-        let mut monitor = Monitor::open(&Config {
-            watched: StateSet::CLOSE_WAIT,
+        let config = Config {
+            watched: StateSet::NONE,
             transitions: StateSet::CLOSE_WAIT,
             brief: true,
             ring_size: RING_SIZE,
             btf,
-        })?;
-        monitor.attach()?;
-        monitor.drop_privilege()?;
+        };
+        let rules = Rules { watched: StateSet::NONE, idle: 0, settle: 0 };
+        let mut monitor = Probe::monitor(&config, rules)?;
         let mut leaks = Vec::new();
         for &verdict in verdicts {
             let leak = Leak::plant(verdict);
@@ -88,8 +89,10 @@ impl SelfTest {
         self.planted = leaks.len();
         let end = Instant::now() + PATIENCE;
         loop {
-            monitor.scan_all()?;
-            let report = monitor.report(&Filter::default(), SortKey::default());
+            monitor.look_twice(thread::sleep)?;
+            let query = Query { shown: Shown::Stranded, ..Query::default() };
+            let report =
+                Report::build(monitor.table(), &query, None, Moment::now(), monitor.health());
             self.count(&leaks, &report);
             if self.found == self.planted || Instant::now() > end {
                 return Ok(());
@@ -174,7 +177,7 @@ impl Leak {
     }
 
     fn is_held_by(&self, row: &SocketRow<'_>) -> bool {
-        row.pid == Some(std::process::id()) && row.fds().eq([self.fd])
+        row.pid == Some(std::process::id()) && row.holders.fds().eq([self.fd])
     }
 }
 

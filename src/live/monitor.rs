@@ -1,94 +1,102 @@
-//! Probe and table together: attach first, scan second, and keep both in step.
+//! Source and table together: attach first, scan second, and keep both in step.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use crate::host::clock::{self, Moment, cpu_time, ktime, monotonic};
-use crate::host::privilege::NAMESPACES;
-use crate::live::schedule::{Reason, Schedule};
-use crate::live::table::{CAPACITY, Queue, Table};
-use crate::probe::{Config, Probe, ProbeError, Walked};
-use crate::report::filter::Filter;
-use crate::report::{Health, Report, SortKey};
+use super::health::{Health, Incomplete};
+use super::schedule::{Needs, Reason, Schedule};
+use super::source::{Source, Walked};
+use super::table::{CAPACITY, Queue, Table};
+use crate::host::clock;
 use crate::sock::age::{SLACK_NS, Tick};
+use crate::sock::leak::Class;
+use crate::sock::state::StateSet;
 
-/// How often a scan that has met sockets on the move looks again, before `list` gives up.
+/// How often a scan that has met sockets on the move is repeated, before `list` gives up.
 const ATTEMPTS: usize = 4;
 
-/// How long before a scan may begin all has to be told as it happens.
+/// For so long before a scan, events are reported as they happen.
 const SETTLING: Duration = Duration::from_nanos(SLACK_NS);
 
-/// What is leaked, kept up to date.
-pub struct Monitor {
-    probe: Probe,
-    table: Table,
-    schedule: Schedule,
-    /// The records lost before the last scan that nothing was lost during.
-    reconciled: u64,
-    /// The network namespaces that the last scan of everything could not look into.
-    closed: Vec<u32>,
-    /// Whether there are others where it did not come to the end.
-    cut: bool,
+/// What to judge by.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The states that somebody asked for, besides the sockets that can have a verdict.
+    pub watched: StateSet,
+    /// What has not moved for so many ns is idle.
+    pub idle: u64,
+    /// How many ns two looks are apart.
+    pub settle: u64,
 }
 
-impl Monitor {
-    /// Loads the programs.
-    ///
-    /// # Errors
-    /// See [`Probe::open`].
-    pub fn open(config: &Config) -> Result<Self, ProbeError> {
-        Ok(Self {
-            probe: Probe::open(config)?,
-            table: Table::new(config.watched, tick(), CAPACITY),
+/// What is leaked, kept up to date.
+pub struct Monitor<S> {
+    source: S,
+    rules: Rules,
+    table: Table,
+    schedule: Schedule,
+    /// How many events had been lost before the last scan during which none was.
+    lost_at_last_clean_scan: u64,
+    /// The network namespaces that the last scan of everything could not look into.
+    unreachable_netns: Vec<u32>,
+    /// Whether it did not come to its end elsewhere.
+    is_truncated: bool,
+    /// When the last scan began.
+    scanned: u64,
+    /// Whether sockets wait for a scan that the budget does not allow yet.
+    is_overdue: bool,
+    /// What the kernel is found to have otherwise than sockleak expects.
+    surprises: Vec<String>,
+}
+
+impl<S: Source> Monitor<S> {
+    /// Begins with an empty table. From now on, events of the source are noted.
+    pub fn new(source: S, rules: Rules, tick: Tick, surprises: Vec<String>) -> Self {
+        Self {
+            source,
+            rules,
+            table: Table::new(rules.watched, tick, CAPACITY),
             schedule: Schedule::default(),
-            reconciled: 0,
-            closed: Vec::new(),
-            cut: false,
-        })
+            lost_at_last_clean_scan: 0,
+            unreachable_netns: Vec::new(),
+            is_truncated: false,
+            scanned: 0,
+            is_overdue: false,
+            surprises,
+        }
     }
 
-    /// Begins to follow transitions.
-    ///
-    /// # Errors
-    /// See [`Probe::attach`].
-    pub fn attach(&mut self) -> Result<(), ProbeError> {
-        self.probe.attach()
+    /// What is known.
+    pub fn table(&self) -> &Table {
+        &self.table
     }
 
-    /// Gives up every capability that is not needed from here on.
-    ///
-    /// # Errors
-    /// See [`Probe::drop_privilege`].
-    pub fn drop_privilege(&self) -> Result<(), ProbeError> {
-        self.probe.drop_privilege(true)
-    }
-
-    /// Waits for the time to pass, and follows transitions meanwhile; says whether `stop` has become
+    /// Waits for the time to pass, and follows events meanwhile; says whether `stop` has become
     /// readable before.
     ///
     /// # Errors
-    /// Where the ring cannot be read.
-    pub fn follow(&mut self, stop: BorrowedFd<'_>, time: Duration) -> Result<bool, ProbeError> {
+    /// Where the source cannot be read.
+    pub fn follow(&mut self, stop: BorrowedFd<'_>, time: Duration) -> Result<bool, S::Error> {
         let begin = Instant::now();
         if let Some(passing) = time.checked_sub(SETTLING) {
-            self.probe.hold_back(true);
+            self.source.hold_back(true);
             let stopped = self.follow_until(stop, begin + passing)?;
-            self.probe.hold_back(false);
+            self.source.hold_back(false);
             if stopped {
                 return Ok(true);
             }
         }
         let stopped = self.follow_until(stop, begin + time)?;
-        for record in self.probe.take_passing() {
+        for record in self.source.take_held_back() {
             self.table.absorb(record);
         }
         Ok(stopped)
     }
 
-    fn follow_until(&mut self, stop: BorrowedFd<'_>, end: Instant) -> Result<bool, ProbeError> {
+    fn follow_until(&mut self, stop: BorrowedFd<'_>, end: Instant) -> Result<bool, S::Error> {
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let stopped = self.probe.wait(stop, left)?;
+            let stopped = self.source.wait(stop, left)?;
             self.drain()?;
             if stopped || left.is_zero() {
                 return Ok(stopped);
@@ -96,132 +104,154 @@ impl Monitor {
         }
     }
 
-    /// Brings the table up to date, with a scan if there is a reason for one.
+    /// Brings the table up to date, with a scan if there is a reason for one, and the budget allows it.
     ///
     /// # Errors
-    /// Where the ring or an iterator cannot be read.
-    pub fn refresh(&mut self) -> Result<(), ProbeError> {
+    /// Where the source cannot be read.
+    pub fn refresh(&mut self) -> Result<(), S::Error> {
         self.drain()?;
-        let ktime = ktime();
-        let reason = if self.table.needs_scan(ktime) || self.probe.lost() > self.reconciled {
-            Reason::Urgent
-        } else if self.table.has_settled(ktime) {
-            Reason::Audit
-        } else if self.probe.left_open() {
-            Reason::LeftOpen
-        } else {
-            Reason::IdleAudit
-        };
-        let now = monotonic();
-        if self.schedule.is_due(now, reason) {
-            let before = cpu_time();
+        let reason = self.needs().reason();
+        let is_due = self.schedule.is_due(clock::monotonic(), reason);
+        self.is_overdue = reason == Reason::Urgent && !is_due;
+        if is_due {
+            let before = clock::cpu_time();
             self.scan(self.schedule.is_first())?;
             if self.table.forget_ending() {
-                self.probe.set_left_open(true);
+                self.source.set_left_open(true);
             }
-            self.schedule.charge(monotonic(), cpu_time().saturating_sub(before));
+            let cost = clock::cpu_time().saturating_sub(before);
+            self.schedule.charge(clock::monotonic(), cost);
         }
         Ok(())
     }
 
-    /// Scans once, completely; again where sockets moved between its passes.
+    /// What a scan could change.
+    fn needs(&self) -> Needs {
+        let now = clock::ktime();
+        let (mut has_rows, mut has_pending) = (false, false);
+        for (sock, tracked) in self.table.socks() {
+            if tracked.is_passing(now) {
+                continue;
+            }
+            let (class, _) = tracked.judge(now, self.rules.idle, self.table.relay(sock).is_some());
+            has_rows |= class != Class::InUse || self.rules.watched.contains(tracked.state);
+            has_pending = true;
+            if has_rows {
+                break;
+            }
+        }
+        Needs {
+            has_unscanned: self.table.needs_scan(now),
+            has_lost_events: self.has_lost_events(),
+            has_rows,
+            has_pending,
+            left_open: self.source.left_open(),
+        }
+    }
+
+    /// Scans once, completely; again where sockets moved between the parts of a scan. Then, where
+    /// sockets may be about to leave, waits for the time between two looks, and looks again.
     ///
     /// # Errors
     /// Where an iterator cannot be read.
-    pub fn scan_all(&mut self) -> Result<(), ProbeError> {
+    pub fn look_twice(&mut self, wait: impl FnOnce(Duration)) -> Result<(), S::Error> {
         for _ in 0..ATTEMPTS {
             self.scan(true)?;
             if !self.table.has_missing_owners() {
                 break;
             }
         }
+        if self.table.is_in_doubt(clock::ktime(), self.rules.settle) {
+            wait(Duration::from_nanos(self.rules.settle));
+            self.scan(true)?;
+        }
         Ok(())
     }
 
-    /// What the table says now.
-    pub fn report(&self, filter: &Filter, sort: SortKey) -> Report<'_> {
-        Report::build(&self.table, filter, sort, Moment::now(), self.health(filter))
-    }
-
-    /// How far that can be trusted.
-    fn health(&self, filter: &Filter) -> Health {
+    /// How far the table can be trusted.
+    pub fn health(&self) -> Health {
+        let losses = self.source.losses();
         let mut incomplete = Vec::new();
-        let lost = self.probe.lost();
-        if lost > self.reconciled {
-            incomplete.push("events were lost and are not reconciled yet".to_owned());
+        if self.has_lost_events() {
+            let lost = losses.events() - self.lost_at_last_clean_scan;
+            incomplete.push(Incomplete::EventsLost(lost));
+        }
+        if losses.undecodable > 0 {
+            incomplete.push(Incomplete::RecordsUnreadable(losses.undecodable));
         }
         if self.table.is_full() {
-            incomplete.push(format!("the table is full: it has room for {CAPACITY} sockets"));
+            incomplete.push(Incomplete::TableFull(CAPACITY));
         }
-        let bound = self.probe.queue_bound();
-        // Of what was not asked for, nothing is missing.
-        let asked_for = |netns| filter.netns.is_empty() || filter.netns.contains(&netns);
-        let too_long =
-            |queue: &&Queue| queue.listener.backlog > bound && asked_for(queue.listener.conn.netns);
-        for queue in self.table.queues().filter(too_long) {
-            incomplete.push(format!(
-                "the accept queue of {} is longer than the {bound} that this kernel can walk",
-                queue.listener.conn.local
-            ));
+        if losses.queued > 0 {
+            incomplete.push(Incomplete::QueuesTruncated(losses.queued));
         }
-        if self.closed.iter().any(|&netns| asked_for(netns)) {
-            incomplete.push(format!(
-                "sockets without a descriptor may be missing, in network namespaces that cannot be \
-                 looked into: this needs {}",
-                NAMESPACES.names()
-            ));
+        let bound = self.source.queue_bound();
+        for Queue { listener, .. } in self.table.queues() {
+            if listener.backlog > bound {
+                let (listener, netns) = (listener.conn.local, listener.conn.netns);
+                incomplete.push(Incomplete::QueueTruncated { listener, netns, bound });
+            }
         }
-        if self.cut {
-            incomplete.push(
-                "sockets without a descriptor may be missing: this kernel lets us walk through a \
-                 part of its connections only"
-                    .to_owned(),
-            );
+        if !self.unreachable_netns.is_empty() {
+            incomplete.push(Incomplete::NetnsUnreachable(self.unreachable_netns.clone()));
         }
-        Health { incomplete, lost_events: lost }
+        if self.is_truncated {
+            incomplete.push(Incomplete::WalkTruncated);
+        }
+        incomplete.extend(self.surprises.iter().cloned().map(Incomplete::UnknownKernel));
+        if self.is_overdue {
+            let age = Duration::from_nanos(clock::ktime().saturating_sub(self.scanned));
+            incomplete.push(Incomplete::ScanOverdue { age, cost: self.schedule.cost() });
+        }
+        Health { incomplete, lost_events: losses.events(), scanned: self.scanned }
     }
 
-    fn drain(&mut self) -> Result<(), ProbeError> {
-        for record in self.probe.take()? {
+    fn has_lost_events(&self) -> bool {
+        self.source.losses().events() > self.lost_at_last_clean_scan
+    }
+
+    fn drain(&mut self) -> Result<(), S::Error> {
+        for record in self.source.take()? {
             self.table.absorb(record);
         }
         Ok(())
     }
 
-    /// Scans every file; and for what that leaves unseen, or `everywhere`, every socket.
-    fn scan(&mut self, everywhere: bool) -> Result<(), ProbeError> {
+    /// Scans every file; and for what that has missed, or `everywhere`, every connection.
+    fn scan(&mut self, everywhere: bool) -> Result<(), S::Error> {
         self.drain()?;
-        let lost = self.probe.lost();
-        let everywhere = everywhere || lost > self.reconciled;
-        self.table.begin_scan(ktime());
+        let lost = self.source.losses().events();
+        let everywhere = everywhere || lost > self.lost_at_last_clean_scan;
+        let began = clock::ktime();
+        self.table.begin_scan(began);
         let mut walked = None;
         if everywhere {
-            walked = Some(self.probe.scan_everything(|record| self.table.absorb(record))?);
+            walked = Some(self.source.scan_everything(|record| self.table.absorb(record))?);
         } else {
-            self.probe.scan_files(|record| self.table.absorb(record))?;
-            if self.table.has_unseen() {
-                walked = Some(self.probe.scan_ehash(&[], |record| self.table.absorb(record))?);
+            self.source.scan_files(|record| self.table.absorb(record))?;
+            if self.table.has_missed() {
+                walked = Some(self.source.scan_ehash(&[], |record| self.table.absorb(record))?);
             }
         }
-        if let Some(Walked { passed_over, closed, .. }) = &walked {
-            let in_doubt = passed_over.differences(&self.table.held(closed));
+        if let Some(Walked { passed_over, unreachable, .. }) = &walked {
+            let in_doubt = passed_over.differences(&self.table.held(unreachable));
             if !in_doubt.is_empty() {
                 let report = |record| self.table.absorb(record);
-                walked = Some(self.probe.scan_ehash(&in_doubt, report)?);
+                walked = Some(self.source.scan_ehash(&in_doubt, report)?);
             }
         }
         let everywhere = walked.is_some();
-        if let Some(Walked { closed, cut, .. }) = walked {
-            (self.closed, self.cut) = (closed, cut);
+        if let Some(Walked { unreachable, truncated, .. }) = walked {
+            (self.unreachable_netns, self.is_truncated) = (unreachable, truncated);
         }
-        self.table.end_scan(&self.closed, everywhere);
-        if self.probe.lost() == lost {
-            self.reconciled = lost;
+        self.table.end_scan(&self.unreachable_netns, everywhere);
+        self.scanned = began;
+        if self.source.losses().events() == lost {
+            self.lost_at_last_clean_scan = lost;
         }
         Ok(())
     }
 }
 
-fn tick() -> Tick {
-    Tick { ns: u64::try_from(clock::tick_length().as_nanos()).unwrap_or(0) }
-}
+#[cfg(test)]
+mod tests;

@@ -6,29 +6,63 @@ use std::time::Duration;
 const SHARE: u32 = 100;
 /// A reason that cannot wait may overdraw the budget by this much CPU time.
 const OVERDRAFT: Duration = Duration::from_millis(300);
-/// With nothing in the table and no reason, look this often all the same.
+/// However much scans have cost, a reason waits no longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// With nothing in the table and no reason, scan this often all the same.
 const IDLE_AUDIT: Duration = Duration::from_secs(60);
-/// What was left open at its connection's end is nearly always closed within a moment, and no scan
-/// finds it: look no more often than this.
-const LEFT_OPEN_AUDIT: Duration = Duration::from_secs(5);
+/// Scan this often for what is nearly always closed within a moment, or becomes idle in time: no
+/// event tells of either.
+const PENDING_AUDIT: Duration = Duration::from_secs(5);
 
-/// Why to scan.
+/// Why to scan: the later, the more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// Nothing is known to have changed.
-    IdleAudit,
-    /// A connection has come to its end with its descriptor open.
-    LeftOpen,
-    /// There are rows, or may be: what is unread, and who holds what, changes without a transition.
+    Idle,
+    /// A connection has come to its end with its descriptor open, or sockets may become idle.
+    Pending,
+    /// There are rows: what is unread, and who holds what, changes without an event.
     Audit,
-    /// There are rows without an owner, or events were lost, or the last scan failed.
+    /// There are sockets without an owner, or events were lost, or the last scan failed.
     Urgent,
+}
+
+/// What is known that a scan could change.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs {
+    /// Sockets that no scan has read yet.
+    pub has_unscanned: bool,
+    /// Events that no scan has made up for.
+    pub has_lost_events: bool,
+    /// Sockets that are leaked, or whatever else was asked for.
+    pub has_rows: bool,
+    /// Sockets that may become so without an event.
+    pub has_pending: bool,
+    /// Connections that have come to their end with their descriptor open.
+    pub left_open: bool,
+}
+
+impl Needs {
+    /// The most urgent reason for a scan.
+    pub fn reason(self) -> Reason {
+        if self.has_unscanned || self.has_lost_events {
+            Reason::Urgent
+        } else if self.has_rows {
+            Reason::Audit
+        } else if self.has_pending || self.left_open {
+            Reason::Pending
+        } else {
+            Reason::Idle
+        }
+    }
 }
 
 /// Keeps account of what scans cost. Time is passed in.
 #[derive(Clone, Debug, Default)]
 pub struct Schedule {
     last: Option<Duration>,
+    /// What the last scan has cost.
+    cost: Duration,
     /// CPU time used, less what the budget has granted.
     debt: Duration,
 }
@@ -39,24 +73,32 @@ impl Schedule {
         self.last.is_none()
     }
 
+    /// What the last scan has cost.
+    pub fn cost(&self) -> Duration {
+        self.cost
+    }
+
     /// Whether to scan at this time, for this reason.
     pub fn is_due(&self, now: Duration, reason: Reason) -> bool {
         let Some(last) = self.last else { return true };
-        match reason {
-            Reason::Urgent => self.debt_at(now) <= OVERDRAFT,
-            Reason::Audit => self.debt_at(now).is_zero(),
-            Reason::LeftOpen => now >= last + LEFT_OPEN_AUDIT && self.debt_at(now).is_zero(),
-            Reason::IdleAudit => now >= last + IDLE_AUDIT && self.debt_at(now).is_zero(),
-        }
+        let (least, credit) = match reason {
+            Reason::Urgent => (Duration::ZERO, OVERDRAFT),
+            Reason::Audit => (Duration::ZERO, Duration::ZERO),
+            Reason::Pending => (PENDING_AUDIT, Duration::ZERO),
+            Reason::Idle => (IDLE_AUDIT, Duration::ZERO),
+        };
+        let is_affordable = self.debt_at(now) <= credit || now >= last + LONGEST_WAIT;
+        now >= last + least && is_affordable
     }
 
     /// A scan has ended at this time, and has used so much CPU time.
     pub fn charge(&mut self, now: Duration, cost: Duration) {
         // The first is the price of starting.
         self.debt = match self.last {
-            Some(_) => self.debt_at(now) + cost,
+            Some(_) => (self.debt_at(now) + cost).min(OVERDRAFT + LONGEST_WAIT / SHARE),
             None => Duration::ZERO,
         };
+        self.cost = cost;
         self.last = Some(now);
     }
 
@@ -114,7 +156,32 @@ mod tests {
 
     #[test]
     fn an_idle_host_is_left_alone() {
-        assert_eq!(scans(Reason::IdleAudit, ms(1)), 17);
-        assert_eq!(scans(Reason::LeftOpen, ms(1)), 200);
+        assert_eq!(scans(Reason::Idle, ms(1)), 17);
+        assert_eq!(scans(Reason::Pending, ms(1)), 200);
+    }
+
+    #[test]
+    fn nobody_waits_for_longer_than_half_a_minute() {
+        for reason in [Reason::Audit, Reason::Urgent] {
+            assert_eq!(scans(reason, ms(60_000)), 34, "the first, and one each 30 s");
+        }
+        let mut schedule = Schedule::default();
+        (0..9).for_each(|second| schedule.charge(ms(second * 1000), ms(60_000)));
+        assert!(!schedule.is_due(ms(37_000), Reason::Urgent));
+        assert!(schedule.is_due(ms(38_000), Reason::Urgent));
+        assert!(!schedule.is_due(ms(38_001), Reason::Idle), "there is no reason");
+    }
+
+    #[test]
+    fn the_most_urgent_reason_decides() {
+        let nothing = Needs::default();
+        assert_eq!(nothing.reason(), Reason::Idle);
+        let left_open = Needs { left_open: true, ..nothing };
+        assert_eq!(left_open.reason(), Reason::Pending);
+        assert_eq!(Needs { has_pending: true, ..nothing }.reason(), Reason::Pending);
+        let rows = Needs { has_rows: true, ..left_open };
+        assert_eq!(rows.reason(), Reason::Audit);
+        assert_eq!(Needs { has_unscanned: true, ..rows }.reason(), Reason::Urgent);
+        assert_eq!(Needs { has_lost_events: true, ..nothing }.reason(), Reason::Urgent);
     }
 }

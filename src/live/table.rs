@@ -18,10 +18,12 @@ use indexmap::map::Entry;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
+use super::notes::Notes;
 pub use super::tracked::Tracked;
 use crate::sock::age::{SLACK_NS, Since, Tick};
 use crate::sock::conn::SockPtr;
 use crate::sock::event::{Holder, Listener, Pid, Process, Record, Sock, SockFlags, Transition};
+use crate::sock::leak;
 use crate::sock::state::{State, StateSet};
 use crate::sock::sums::Sums;
 
@@ -38,14 +40,18 @@ pub struct Table {
     watched: StateSet,
     tick: Tick,
     capacity: usize,
-    /// The kernel's allocator chooses the keys, and no attacker: a fast hash will do. Side by side,
+    /// The kernel's allocator chooses the keys, and no attacker: a fast hash will do. In one block,
     /// because reports and scans go through all of them.
     socks: IndexMap<SockPtr, Tracked, FxBuildHasher>,
     queues: HashMap<SockPtr, Queue>,
     processes: FxHashMap<Pid, Process>,
+    /// What events have said of sockets that are not in the table: a scan may find them.
+    notes: Notes,
+    /// Sockets in CLOSE_WAIT, each with the one that its holder shut down for it.
+    relays: FxHashMap<SockPtr, SockPtr>,
     scan: Option<Scan>,
     /// How many sockets no scan has read yet.
-    unseen: usize,
+    unscanned: usize,
     /// Whether the last scan has caught some between their end and their close().
     ending: bool,
     full: bool,
@@ -69,7 +75,7 @@ pub struct Queue {
 }
 
 impl Table {
-    /// An empty table for sockets in the states `watched`.
+    /// An empty table for sockets in the states `watched`, besides those that can have a verdict.
     pub fn new(watched: StateSet, tick: Tick, capacity: usize) -> Self {
         Self {
             watched,
@@ -78,8 +84,10 @@ impl Table {
             socks: IndexMap::with_capacity_and_hasher(capacity.min(ROOM), FxBuildHasher),
             queues: HashMap::new(),
             processes: FxHashMap::default(),
+            notes: Notes::default(),
+            relays: FxHashMap::default(),
             scan: None,
-            unseen: 0,
+            unscanned: 0,
             ending: false,
             full: false,
         }
@@ -123,15 +131,21 @@ impl Table {
         }
     }
 
+    /// The socket that the holder of this one, in CLOSE_WAIT, has shut down for it.
+    pub fn relay(&self, sock: SockPtr) -> Option<(SockPtr, &Tracked)> {
+        let other = *self.relays.get(&sock)?;
+        self.socks.get(&other).map(|tracked| (other, tracked))
+    }
+
     /// Whether there are sockets that no scan has read yet, so that their owner is not known.
     pub fn needs_scan(&self, now: u64) -> bool {
         let waits = |tracked: &Tracked| tracked.seen == 0 && !tracked.is_passing(now);
-        self.unseen > 0 && self.socks.values().any(waits)
+        self.unscanned > 0 && self.socks.values().any(waits)
     }
 
-    /// Whether there are sockets of which a scan can say something new.
-    pub fn has_settled(&self, now: u64) -> bool {
-        self.socks.values().any(|tracked| !tracked.is_passing(now))
+    /// Whether there are sockets of which a second look would say more.
+    pub fn is_in_doubt(&self, now: u64, settle: u64) -> bool {
+        self.socks.values().any(|tracked| !tracked.has_settled(now, settle))
     }
 
     /// Whether there are sockets that a scan saw, and that have a descriptor or ought to be in a
@@ -154,6 +168,9 @@ impl Table {
             return;
         }
         let stays = self.stays(&transition);
+        if !stays {
+            self.notes.take(&transition);
+        }
         let Some(known) = self.socks.get_mut(&transition.sock) else {
             if stays {
                 self.enter(&transition);
@@ -178,15 +195,8 @@ impl Table {
     /// Whether a socket that has made this transition belongs into the table.
     fn stays(&self, transition: &Transition) -> bool {
         match transition.new {
-            // Whoever destroyed it from outside has left an error for the program, and has left
-            // its descriptor open (or it in its queue). A close() leaves neither.
-            State::Close => {
-                transition.err != 0
-                    && !transition.flags.contains(SockFlags::ORPHAN)
-                    && !transition.flags.contains(SockFlags::SHUT_BOTH)
-                    && (self.watched.contains(State::Close)
-                        || transition.was_reset() && self.watched.contains(State::CloseWait))
-            }
+            State::Close => transition.is_reset(),
+            State::CloseWait => true,
             new => self.watched.contains(new),
         }
     }
@@ -249,46 +259,67 @@ impl Table {
             && self.queues.get(&listener).is_some_and(belongs)
     }
 
-    /// Whether there are sockets for which the scan under way has found neither a descriptor nor a
-    /// queue, so far; those set aside that are about to leave.
-    pub fn has_unseen(&self) -> bool {
+    /// Whether there are sockets that the scan under way has not found so far, though no event has
+    /// said that they are gone: in no process's hands, and in no queue. Those set aside that may be
+    /// about to leave.
+    pub fn has_missed(&self) -> bool {
         let began = self.scan_began();
-        self.socks.values().any(|tracked| tracked.seen < began && !tracked.is_passing(began))
+        self.socks.values().any(|tracked| {
+            tracked.seen < began && self.is_followed(tracked) && !tracked.is_passing(began)
+        })
+    }
+
+    /// Whether an event tells when this socket leaves its state.
+    fn is_followed(&self, tracked: &Tracked) -> bool {
+        tracked.state == State::CloseWait
+            || tracked.state != State::Close && self.watched.contains(tracked.state)
     }
 
     /// The sockets that the scan under way has found with a descriptor, outside of these network
-    /// namespaces; of those that are in the kernel's hash tables: connections that a program has
-    /// or had, neither destroyed nor MPTCP's.
-    pub fn held(&self, closed: &[u32]) -> Sums {
+    /// namespaces: those that the walk through the kernel's hash tables passes over and sums up.
+    pub fn held(&self, unreachable: &[u32]) -> Sums {
         let began = self.scan_began();
         let counts = |tracked: &Tracked| {
             tracked.seen >= began
                 && !tracked.holders.is_empty()
                 && tracked.flags.contains(SockFlags::HAS_SOCKET)
                 && !tracked.flags.contains(SockFlags::MPTCP)
-                && !matches!(tracked.state, State::Close | State::Listen)
-                && !closed.contains(&tracked.conn.netns)
+                && self.is_summed(tracked.state)
+                && !unreachable.contains(&tracked.conn.netns)
         };
         self.socks().filter(|(_, tracked)| counts(tracked)).map(|(sock, _)| sock).collect()
+    }
+
+    /// Whether the walk sums up sockets in this state: the twin of `is_summed()` in the programs. What
+    /// is a candidate for other reasons changes too often to be compared.
+    fn is_summed(&self, state: State) -> bool {
+        let half_shut =
+            matches!(state, State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck);
+        let is_hashed = !matches!(state, State::Close | State::Listen);
+        is_hashed && (state == State::CloseWait || half_shut || self.watched.contains(state))
     }
 
     /// Ends a scan that has run to its end: what it did not see is no more, unless it can be
     /// where the scan could not look; that is in these network namespaces and, unless it looked
     /// `everywhere`, where a socket is for the moment that it takes to accept() or close() it.
-    pub fn end_scan(&mut self, closed: &[u32], everywhere: bool) {
+    pub fn end_scan(&mut self, unreachable: &[u32], everywhere: bool) {
         let began = self.scan_began();
         let hides = |tracked: &Tracked| {
-            closed.contains(&tracked.conn.netns) || !everywhere && tracked.is_passing(began)
+            unreachable.contains(&tracked.conn.netns) || !everywhere && tracked.is_passing(began)
         };
         self.socks.retain(|_, tracked| {
             let seen = tracked.seen >= began;
             if !seen {
                 tracked.holders.clear();
                 tracked.listener = None;
+            } else if tracked.held_since == 0 && !tracked.holders.is_empty() {
+                tracked.held_since = began;
             }
             seen || hides(tracked)
         });
-        self.unseen = self.socks.values().filter(|tracked| tracked.seen == 0).count();
+        self.unscanned = self.socks.values().filter(|tracked| tracked.seen == 0).count();
+        self.relays = self.notes.relays(&self.socks);
+        self.notes.retain(began, |sock| self.socks.contains_key(&sock));
         self.finish_scan();
     }
 
@@ -313,23 +344,31 @@ impl Table {
     }
 
     /// Brings a socket up to date with what the scan has read of it; `None` where it is not one
-    /// to watch.
+    /// to keep.
     fn see(&mut self, sock: &Sock) -> Option<&mut Tracked> {
-        if !self.watches(sock) {
+        if !self.wants(sock) {
             return None;
         }
         let began = self.scan_began();
         let full = self.socks.len() >= self.capacity;
+        let end = self.notes.end_of(sock);
+        let fresh = || {
+            let mut fresh = Tracked::seen(sock, self.tick, began);
+            if let Some(ktime) = end {
+                fresh.since = fresh.since.narrowed_by(Since::exactly(ktime));
+            }
+            fresh
+        };
         match self.socks.entry(sock.sock) {
             Entry::Occupied(entry) => {
                 let known = entry.into_mut();
                 let same = known.is(sock.conn, sock.cookie);
                 if !same || known.seen < began {
-                    let mut fresh = Tracked::seen(sock, self.tick, began);
-                    if same && (known.state == sock.state || sock.state == State::Close) {
-                        fresh.since = fresh.since.narrowed_by(known.since);
+                    let mut fresh = fresh();
+                    if same {
+                        fresh.continue_from(known);
                     }
-                    self.unseen -= usize::from(known.seen == 0);
+                    self.unscanned -= usize::from(known.seen == 0);
                     self.ending |= fresh.is_ending();
                     *known = fresh;
                 }
@@ -340,20 +379,17 @@ impl Table {
                 None
             }
             Entry::Vacant(entry) => {
-                let fresh = Tracked::seen(sock, self.tick, began);
+                let fresh = fresh();
                 self.ending |= fresh.is_ending();
                 Some(entry.insert(fresh))
             }
         }
     }
 
-    /// Whether a socket belongs into the table: the program's twin of `is_watched()` in the BPF
-    /// programs, needed because a socket can change between that look and its reading.
-    fn watches(&self, sock: &Sock) -> bool {
-        let was_close_wait =
-            sock.state == State::Close && sock.flags.contains(SockFlags::PEER_CLOSED);
-        self.watched.contains(sock.state)
-            || was_close_wait && self.watched.contains(State::CloseWait)
+    /// Whether a socket belongs into the table. The programs have asked the same (`is_wanted()`),
+    /// but a socket can change between that look and its reading.
+    fn wants(&self, sock: &Sock) -> bool {
+        self.watched.contains(sock.state) || leak::is_candidate(sock.state, sock.flags, sock.unread)
     }
 
     /// Takes a socket that no scan has read, and that is not known.
@@ -362,13 +398,13 @@ impl Table {
             self.full = true;
             return;
         }
-        self.unseen += 1;
+        self.unscanned += 1;
         self.socks.insert(transition.sock, Tracked::entered(transition));
     }
 
     fn remove(&mut self, sock: SockPtr) {
         if let Some(tracked) = self.socks.swap_remove(&sock) {
-            self.unseen -= usize::from(tracked.seen == 0);
+            self.unscanned -= usize::from(tracked.seen == 0);
         }
     }
 }
@@ -380,4 +416,4 @@ fn insert_sorted(holders: &mut SmallVec<[Holder; 1]>, holder: Holder) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

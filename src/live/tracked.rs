@@ -1,4 +1,4 @@
-//! One socket of the table.
+//! One socket of the table: what the last look at it has shown, and what has moved since the first.
 
 use std::num::NonZeroU64;
 
@@ -6,15 +6,19 @@ use smallvec::SmallVec;
 
 use crate::sock::age::{self, Since, Tick};
 use crate::sock::conn::{Conn, SockPtr};
-use crate::sock::event::{Holder, Sock, SockFlags, Transition};
-use crate::sock::leak::Verdict;
+use crate::sock::event::{Holder, Progress, Sock, SockFlags, Transition};
+use crate::sock::leak::{self, Facts, Judgement};
 use crate::sock::state::State;
 
-/// What is in its state for less than this is not looked at yet: most programs close within it,
-/// and to look costs the same for one socket as for all.
-const PASSING_NS: u64 = 100_000_000;
+/// No scan looks at what has been in its state for less than this: most programs close within it,
+/// and a scan costs the same for one socket as for all.
+const GRACE_NS: u64 = 100_000_000;
 
-/// A socket in a watched state.
+/// One look will do at a socket on which nothing has happened for so long.
+const QUIET_NS: u64 = 1_000_000_000;
+
+/// A socket that somebody asked for, or that can have a verdict. Times are in ns of
+/// `CLOCK_MONOTONIC`; 0 is "never".
 #[derive(Clone, Debug)]
 pub struct Tracked {
     /// Which connection.
@@ -23,8 +27,12 @@ pub struct Tracked {
     pub cookie: Option<NonZeroU64>,
     /// Since when it is in its state; of what was CLOSE_WAIT once, since when it was that.
     pub since: Since,
-    /// When data last went either way; 0 if unknown.
+    /// When data last went either way.
     pub last_data: u64,
+    /// How many bytes have come from the peer, one of them for a FIN.
+    pub bytes_received: u64,
+    /// How many bytes the peer has acknowledged.
+    pub bytes_acked: u64,
     /// `rcv_nxt - copied_seq`.
     pub unread: u32,
     /// The pending errno.
@@ -37,8 +45,30 @@ pub struct Tracked {
     pub listener: Option<SockPtr>,
     /// Every descriptor that refers to it. Nearly always there is one.
     pub holders: SmallVec<[Holder; 1]>,
-    /// When a scan last read it; 0 if none has.
+    /// When a scan last read it.
     pub(crate) seen: u64,
+    /// How far the program and its peer had come then.
+    progress: Progress,
+    /// When it was first seen like this: in this state, with these sequence numbers.
+    unmoved_since: u64,
+    /// The last packet, or read, if the kernel notes them.
+    last_active: u64,
+    last_received: u64,
+    last_answer: u64,
+    /// Since when the peer's window has been closed.
+    blocked_since: u64,
+    /// When data last went either way, or was read.
+    last_touched: u64,
+    /// When a look last showed that the program had read,
+    last_read: u64,
+    /// that it or what it sent had advanced,
+    last_sent: u64,
+    /// and that the peer had acknowledged something; before that, the time of the first look.
+    last_acknowledged: u64,
+    /// When a scan first saw a process hold it.
+    pub(crate) held_since: u64,
+    /// It was seen in SYN_SENT: our side has made the connection.
+    pub was_connecting: bool,
 }
 
 impl Tracked {
@@ -49,8 +79,14 @@ impl Tracked {
             conn: transition.conn,
             cookie: transition.cookie,
             // It was in CLOSE_WAIT before, nobody knows since when.
-            since: if transition.was_reset() { Since { earliest: 0, ..exactly } } else { exactly },
+            since: if transition.ends_close_wait() {
+                Since { earliest: 0, ..exactly }
+            } else {
+                exactly
+            },
             last_data: 0,
+            bytes_received: 0,
+            bytes_acked: 0,
             unread: 0,
             err: transition.err,
             state: transition.new,
@@ -58,34 +94,88 @@ impl Tracked {
             listener: None,
             holders: SmallVec::new(),
             seen: 0,
+            progress: transition.progress,
+            unmoved_since: transition.ktime,
+            last_active: 0,
+            last_received: 0,
+            last_answer: 0,
+            blocked_since: 0,
+            last_touched: 0,
+            last_read: 0,
+            last_sent: 0,
+            last_acknowledged: transition.ktime,
+            held_since: 0,
+            was_connecting: transition.new == State::SynSent,
         }
     }
 
     /// A socket as a scan saw it.
     pub(crate) fn seen(sock: &Sock, tick: Tick, scan_began: u64) -> Self {
+        let stamps = &sock.stamps;
+        // A clock that lies must not make it look unseen.
+        let seen = stamps.ktime.max(scan_began).max(1);
         Self {
             conn: sock.conn,
             cookie: sock.cookie,
-            since: age::since(sock.state, &sock.stamps, tick),
-            last_data: age::last_data(&sock.stamps, tick),
+            since: age::since(sock.state, sock.flags, stamps, tick),
+            last_data: age::last_data(stamps, tick),
+            bytes_received: sock.bytes_received,
+            bytes_acked: sock.bytes_acked,
             unread: sock.unread,
             err: sock.err,
             state: sock.state,
             flags: sock.flags,
             listener: None,
             holders: SmallVec::new(),
-            // A clock that lies must not make it look unseen.
-            seen: sock.stamps.ktime.max(scan_began).max(1),
+            seen,
+            progress: sock.progress,
+            unmoved_since: seen,
+            last_active: age::last_active(stamps),
+            last_received: age::at(stamps, stamps.lrcvtime, tick),
+            last_answer: age::at(stamps, stamps.rcv_tstamp, tick),
+            blocked_since: age::at(stamps, stamps.probing_since, tick),
+            last_touched: age::last_data(stamps, tick).max(age::last_read(stamps)),
+            last_read: 0,
+            last_sent: 0,
+            last_acknowledged: seen,
+            held_since: 0,
+            was_connecting: sock.state == State::SynSent,
         }
     }
 
-    /// Follows a transition to another watched state.
+    /// Takes over what an earlier look at the same socket has shown, and notes what has moved since.
+    pub(crate) fn continue_from(&mut self, before: &Self) {
+        let same_state = self.state == before.state;
+        if same_state || (before.state, self.state) == (State::CloseWait, State::Close) {
+            self.since = self.since.narrowed_by(before.since);
+        }
+        self.held_since = before.held_since;
+        self.was_connecting |= before.was_connecting;
+        let (now, then) = (self.progress, before.progress);
+        if then == Progress::default() {
+            return;
+        }
+        let when = |moved, last: u64| if moved { self.seen } else { last };
+        let read = now.copied_seq != then.copied_seq;
+        let acknowledged = now.snd_una != then.snd_una;
+        let sent = acknowledged || now.write_seq != then.write_seq;
+        let accepted = (self.flags ^ before.flags).contains(SockFlags::HAS_SOCKET);
+        self.last_read = when(read, before.last_read);
+        self.last_touched = self.last_touched.max(self.last_read);
+        self.last_sent = when(sent, before.last_sent);
+        self.last_acknowledged = when(acknowledged, before.last_acknowledged);
+        if same_state && !read && !sent && !accepted {
+            self.unmoved_since = before.unmoved_since;
+        }
+    }
+
+    /// Follows a transition to another state in which it stays in the table.
     pub(crate) fn change(&mut self, transition: &Transition) {
         let exactly = Since::exactly(transition.ktime);
         if self.state == transition.new {
             // A scan was first to see it here.
             self.since = self.since.narrowed_by(exactly);
-        } else if !transition.was_reset() {
+        } else if !transition.ends_close_wait() {
             self.since = exactly;
         }
         self.conn = transition.conn;
@@ -112,32 +202,85 @@ impl Tracked {
 
     /// Whether it has come so lately that it may be about to leave.
     pub(crate) fn is_passing(&self, now: u64) -> bool {
-        now < self.since.latest.saturating_add(PASSING_NS)
+        now < self.since.latest.saturating_add(GRACE_NS)
     }
 
-    /// Whether a scan has caught it between its end and its close(), of which nothing will be heard.
+    /// Whether a scan has caught it between its end and its `close()`: no event will tell of that.
     pub(crate) fn is_ending(&self) -> bool {
         self.state == State::Close
             && self.err == 0
-            && self.flags.contains(SockFlags::HAS_SOCKET)
-            && self.flags.contains(SockFlags::PEER_CLOSED)
-            // Of these, nothing tells when they came to their end.
+            && self.flags.contains(SockFlags::HAS_SOCKET | SockFlags::CONNECTED)
+            // Nothing dates the end of an MPTCP connection.
             && !self.flags.contains(SockFlags::MPTCP)
             && self.is_passing(self.seen)
     }
 
-    /// What went wrong with it.
-    pub fn verdict(&self) -> Option<Verdict> {
-        // Before a scan has read it, nobody knows what is unread.
-        if self.seen == 0 && self.state != State::Close {
-            return None;
+    /// Whether it is more than a moment in the life of a program that works: it has stayed since its
+    /// entry into the state was seen; or nothing had happened on it for long; or two looks, `settle`
+    /// ns apart, have shown the same.
+    pub fn has_settled(&self, now: u64, settle: u64) -> bool {
+        if self.seen == 0 || self.since.is_exact() {
+            return !self.is_passing(now);
         }
-        Verdict::of(self.state, self.flags, self.listener.is_some(), self.unread, self.err)
+        if self.last_active == 0 || self.flags.read_by_mptcp() {
+            // What cannot be dated counts at once.
+            return true;
+        }
+        let quiet = self.seen.saturating_sub(self.last_active) >= settle.max(QUIET_NS);
+        quiet || self.seen.saturating_sub(self.unmoved_since) >= settle
+    }
+
+    /// The class, and the verdict where there is proof of one, when nothing counts as idle that has
+    /// moved for less than `idle` ns.
+    pub fn judge(&self, now: u64, idle: u64, is_relayed: bool) -> Judgement {
+        leak::judge(&self.facts(now, is_relayed), idle)
+    }
+
+    fn facts(&self, now: u64, is_relayed: bool) -> Facts {
+        let ago = |then: u64| now.saturating_sub(then);
+        let seen_ago = |then: u64| (then != 0).then(|| ago(then));
+        Facts {
+            state: self.state,
+            flags: self.flags,
+            err: self.err,
+            local_port: self.conn.local.port,
+            remote_port: self.conn.remote.port,
+            unread: (self.seen != 0).then_some(self.unread),
+            is_queued: self.listener.is_some(),
+            has_unsent: self.seen != 0 && self.progress.write_seq != self.progress.snd_una,
+            is_relayed,
+            read_ago: seen_ago(self.last_read),
+            sent_ago: seen_ago(self.last_sent),
+            unacknowledged_for: self.unacknowledged_for(now),
+            unanswered_for: seen_ago(self.last_answer).unwrap_or(0),
+            received_ago: seen_ago(self.last_received).unwrap_or(0),
+            untouched_for: seen_ago(self.last_touched).unwrap_or(0),
+            connected_for: ago(self.since.latest),
+        }
+    }
+
+    /// By the best of three proofs: looks have shown the same number; the peer's window has been
+    /// closed all the time; or nothing at all has come from it.
+    fn unacknowledged_for(&self, now: u64) -> u64 {
+        let proofs = [self.last_acknowledged, self.blocked_since, self.last_answer];
+        let since = proofs.into_iter().filter(|&since| since != 0).min();
+        since.map_or(0, |since| now.saturating_sub(since))
+    }
+
+    /// Whether a scan saw a process hold it before this time.
+    pub fn was_held_before(&self, time: u64) -> bool {
+        self.held_since != 0 && self.held_since < time
     }
 
     /// Whether no program will ever refer to it.
     pub fn ownerless(&self) -> bool {
         self.flags.ownerless()
+    }
+
+    /// How many bytes of data have come from the peer.
+    pub fn data_received(&self) -> u64 {
+        let fin = u64::from(self.flags.contains(SockFlags::PEER_CLOSED));
+        self.bytes_received.saturating_sub(fin)
     }
 
     /// How many bytes the program has not read; `None` where no scan has looked, or could see it.
@@ -146,3 +289,6 @@ impl Tracked {
         (self.seen != 0 && !self.flags.read_by_mptcp()).then(|| self.unread - fin)
     }
 }
+
+#[cfg(test)]
+mod tests;

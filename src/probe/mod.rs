@@ -7,6 +7,7 @@ mod error;
 mod extract;
 mod load;
 mod scan;
+mod source;
 
 use std::cell::RefCell;
 use std::mem;
@@ -30,7 +31,6 @@ pub use self::btf::KernelTypes;
 pub use self::error::ProbeError;
 use self::error::{collect_notes, failed, refused, take_notes};
 use self::load::{Links, load};
-pub use self::scan::Walked;
 use crate::bpf::SockleakSkel;
 use crate::bpf::types::{bss, held_back};
 use crate::host::privilege::{self, NAMESPACES};

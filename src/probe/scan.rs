@@ -15,6 +15,7 @@ use libbpf_rs::{Iter, Link, MapCore};
 use super::error::{failed, refused};
 use super::load::Links;
 use super::{Probe, ProbeError};
+use crate::live::source::Walked;
 use crate::sock::event::{self, Record};
 use crate::sock::sums::{GROUPS, Sums};
 
@@ -36,17 +37,6 @@ pub(super) struct Pieces<'a> {
 struct Piece {
     buffer: Vec<u8>,
     len: usize,
-}
-
-/// What a walk through all connections has left out.
-#[derive(Debug)]
-pub struct Walked {
-    /// Watched sockets that were not told: a program has them, or had.
-    pub passed_over: Sums,
-    /// The network namespaces that could not be looked into.
-    pub closed: Vec<u32>,
-    /// Whether there are places where it did not come to the end.
-    pub cut: bool,
 }
 
 impl Probe {
@@ -109,7 +99,7 @@ impl Probe {
         });
         let (passed_over, unwalked) = read.unwrap_or(([0; GROUPS], 0));
         let cut = unwalked > 0 || self.links.maps.is_none();
-        Walked { passed_over: Sums(Box::new(passed_over)), closed, cut }
+        Walked { passed_over: Sums(Box::new(passed_over)), unreachable: closed, truncated: cut }
     }
 
     /// [`Probe::gather`], and then what waits in the queues of the listeners that were told.

@@ -1,4 +1,4 @@
-//! Which rows a report shows.
+//! Which sockets count.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::report::SocketRow;
+use super::row::{Holders, Ownership, SocketRow};
 use crate::sock::conn::Endpoint;
+use crate::sock::leak::Verdict;
+use crate::sock::state::StateSet;
 
 /// What a row must be like to be shown. What is not said does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Leaked (of established connections: idle) for so long, provably.
+    /// In its state (what is not over: idle) for so long, provably.
     pub min_age: Option<Duration>,
     /// Held by one of these processes.
     pub pid: Vec<u32>,
@@ -28,19 +30,54 @@ pub struct Filter {
     pub port: Vec<u16>,
     /// In one of these network namespaces.
     pub netns: Vec<u32>,
+    /// With one of these verdicts.
+    pub verdict: Vec<Verdict>,
+    /// In one of these states.
+    pub state: Vec<StateSet>,
+    /// Like none of these.
+    pub not: Vec<Filter>,
 }
 
 impl Filter {
+    /// Whether it lets everything pass.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether the row is shown.
     pub fn matches(&self, row: &SocketRow<'_>) -> bool {
         self.matches_conn(&row.local, &row.remote, row.netns)
-            && self.min_age.is_none_or(|least| u128::from(row.stranded()) >= least.as_nanos())
-            && any(&self.pid, |&pid| row.pid == Some(pid))
-            && any(&self.comm, |comm| row.comm == Some(comm))
-            && any(&self.uid, |&uid| row.uid == Some(uid))
+            && self.min_age.is_none_or(|least| u128::from(row.lasting()) >= least.as_nanos())
+            && any(&self.verdict, |&verdict| row.verdict == Some(verdict))
+            && any(&self.state, |states| states.contains(row.state))
+            && self.matches_a_process(&row.holders)
+            && !self.not.iter().any(|known| known.matches(row))
     }
 
-    /// The same for what has a connection, but is no row.
+    /// Whether it asks for processes.
+    pub fn is_on_processes(&self) -> bool {
+        !(self.pid.is_empty() && self.comm.is_empty() && self.uid.is_empty())
+    }
+
+    /// Whether it asks for what one of these processes is like.
+    fn matches_a_process(&self, holders: &Holders<'_>) -> bool {
+        let matches = |(pid, process): (u32, Option<&crate::sock::event::Process>)| {
+            any(&self.pid, |&wanted| pid == wanted)
+                && any(&self.comm, |comm| process.is_some_and(|process| process.comm == *comm))
+                && any(&self.uid, |&uid| process.is_some_and(|process| process.uid == uid))
+        };
+        !self.is_on_processes() || holders.processes().any(matches)
+    }
+
+    /// Whether a row that it does not show may be one of those that were asked for: nobody knows
+    /// whose it is.
+    pub fn may_miss(&self, row: &SocketRow<'_>) -> bool {
+        let of_anybody =
+            Self { pid: Vec::new(), comm: Vec::new(), uid: Vec::new(), ..self.clone() };
+        self.is_on_processes() && row.ownership == Ownership::Unknown && of_anybody.matches(row)
+    }
+
+    /// Whether it asks for such a connection.
     pub fn matches_conn(&self, local: &Endpoint, remote: &Endpoint, netns: u32) -> bool {
         any(&self.local, |address| address.matches(local))
             && any(&self.remote, |address| address.matches(remote))
@@ -113,6 +150,38 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
     })
 }
 
+impl FromStr for Filter {
+    type Err = String;
+
+    /// `KEY=VALUE,…`; a key may be repeated, and then either value will do.
+    fn from_str(text: &str) -> Result<Self, String> {
+        const KEYS: &str = "pid, comm, uid, local, remote, port, netns, state, verdict";
+        fn number<T: FromStr>(key: &str, value: &str) -> Result<T, String> {
+            value.parse().map_err(|_| format!("{key}={value} is not a number of that kind"))
+        }
+        let mut filter = Self::default();
+        for clause in text.split(',') {
+            let (key, value) = clause
+                .split_once('=')
+                .filter(|(_, value)| !value.is_empty())
+                .ok_or_else(|| format!("'{clause}' is not KEY=VALUE; keys are {KEYS}"))?;
+            match key {
+                "pid" => filter.pid.push(number(key, value)?),
+                "comm" => filter.comm.push(value.to_owned()),
+                "uid" => filter.uid.push(number(key, value)?),
+                "local" => filter.local.push(value.parse()?),
+                "remote" => filter.remote.push(value.parse()?),
+                "port" => filter.port.push(number(key, value)?),
+                "netns" => filter.netns.push(number(key, value)?),
+                "state" => filter.state.push(value.parse()?),
+                "verdict" => filter.verdict.push(value.parse()?),
+                _ => return Err(format!("'{key}' is not a key; keys are {KEYS}")),
+            }
+        }
+        Ok(filter)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -136,6 +205,17 @@ mod tests {
             assert!(matches(yes, "[fd00::1]:80"), "{yes}");
         }
         assert!(matches("::ffff:10.1.2.3", "10.1.2.3:80"));
+    }
+
+    #[test]
+    fn known_leaks_are_named_by_keys() {
+        let known: Filter = "port=9000,verdict=eof-unread,port=80".parse().unwrap();
+        let wanted =
+            Filter { port: vec![9000, 80], verdict: vec![Verdict::EofUnread], ..Filter::default() };
+        assert_eq!(known, wanted);
+        for bad in ["", "port", "port=", "port=x", "verdict=eof", "age=5", "local=host", ","] {
+            assert!(bad.parse::<Filter>().is_err(), "{bad}");
+        }
     }
 
     #[test]

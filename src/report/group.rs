@@ -1,12 +1,16 @@
-//! Rows counted by what they have in common.
+//! Sockets counted by what they have in common.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::report::{Ownership, Report, SocketRow, rfc3339, seconds};
+use super::row::{Ownership, SocketRow};
+use super::{Report, optional_seconds, rfc3339, seconds};
+use crate::live::health::Incomplete;
+use crate::sock::conn::SockPtr;
+use crate::sock::leak::Verdict;
 use crate::sock::name;
 
 /// What rows are counted by.
@@ -35,14 +39,19 @@ pub struct Grouped {
     /// Whether nothing can be missing or wrong.
     pub complete: bool,
     /// If something can be: why.
-    pub incomplete: Vec<String>,
+    pub incomplete: Vec<Incomplete>,
     /// How many records the kernel could not hand over, since the start.
     pub lost_events: u64,
+    /// How old the last scan is (ns, printed in seconds), if there was one.
+    #[serde(rename = "scanned_seconds_ago", serialize_with = "optional_seconds")]
+    pub scanned_ago: Option<u64>,
     /// The largest group first.
     pub groups: Vec<Group>,
+    /// How many sockets are stranded, by verdict.
+    pub stranded: BTreeMap<Verdict, usize>,
 }
 
-/// Rows with something in common.
+/// Sockets with something in common.
 #[derive(Clone, Debug, Serialize)]
 pub struct Group {
     /// What they have in common.
@@ -50,7 +59,7 @@ pub struct Group {
     pub key: String,
     /// How many they are.
     pub count: usize,
-    /// The age of the oldest.
+    /// The age of the oldest (of what is not over: for how long it has been idle).
     #[serde(rename = "oldest_age_seconds", serialize_with = "seconds")]
     pub oldest_age: u64,
     /// How many there are of each verdict; `unknown` where there is none.
@@ -58,23 +67,24 @@ pub struct Group {
 }
 
 impl Grouped {
-    /// Counts the rows of a report.
+    /// Counts the sockets of a report: each once in a group, however many processes hold it.
     pub fn build(report: &Report<'_>, by: GroupBy) -> Self {
-        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        let mut groups: BTreeMap<String, (Group, HashSet<SockPtr>)> = BTreeMap::new();
         for row in &report.sockets {
             let key = key(&row, by);
-            let group = groups.entry(key.clone()).or_insert_with(|| Group {
-                key,
-                count: 0,
-                oldest_age: 0,
-                verdicts: BTreeMap::new(),
+            let (group, socks) = groups.entry(key.clone()).or_insert_with(|| {
+                let verdicts = BTreeMap::new();
+                (Group { key, count: 0, oldest_age: 0, verdicts }, HashSet::new())
             });
+            if !socks.insert(row.sock) {
+                continue;
+            }
             group.count += 1;
-            group.oldest_age = group.oldest_age.max(row.stranded());
+            group.oldest_age = group.oldest_age.max(row.lasting());
             let verdict = row.verdict.map_or("unknown", |verdict| verdict.name());
             *group.verdicts.entry(verdict).or_default() += 1;
         }
-        let mut groups: Vec<_> = groups.into_values().collect();
+        let mut groups: Vec<_> = groups.into_values().map(|(group, _)| group).collect();
         groups.sort_by_key(|group| Reverse((group.count, group.oldest_age)));
         Self {
             schema: report.schema,
@@ -82,7 +92,9 @@ impl Grouped {
             complete: report.complete,
             incomplete: report.incomplete.clone(),
             lost_events: report.lost_events,
+            scanned_ago: report.scanned_ago,
             groups,
+            stranded: report.stranded.clone(),
         }
     }
 }

@@ -1,25 +1,31 @@
-//! The one input of every view: what the table says at a moment, filtered and sorted.
+//! The one input of every view: what the table says at a moment, filtered, judged and sorted.
+//!
+//! It uses `sock`, `live` and `host`; `view` and `command` use it.
 
+mod counts;
 pub mod filter;
 pub mod group;
+mod processes;
+pub mod row;
 mod sockets;
 pub mod trend;
 
-use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use rustc_hash::FxHashMap;
 use serde::{Serialize, Serializer};
 
-use self::sockets::same_process;
-pub use self::sockets::{AgeIs, Kinds, Ownership, Rows, SocketRow, Sockets};
+use self::filter::Filter;
+pub use self::processes::{Descriptors, ListenerRow, ProcessRow};
+pub use self::sockets::{Kinds, Rows, Sockets};
+use self::trend::Trend;
 use crate::host::clock::Moment;
+use crate::live::health::{Health, Incomplete};
 use crate::live::table::Table;
-use crate::report::filter::Filter;
-use crate::report::trend::Trend;
-use crate::sock::conn::{Endpoint, SockPtr};
-use crate::sock::event::{Holder, Pid};
-use crate::sock::name;
+use crate::sock::conn::Conn;
+use crate::sock::leak::Verdict;
+use crate::sock::state::StateSet;
 
 /// Raised when a field changes its meaning; fields are only ever added.
 pub const SCHEMA: u32 = 1;
@@ -35,62 +41,66 @@ pub struct Report<'a> {
     /// Whether nothing can be missing or wrong.
     pub complete: bool,
     /// If something can be: why.
-    pub incomplete: Vec<String>,
-    /// How many records the kernel could not hand over, since the start.
+    pub incomplete: Vec<Incomplete>,
+    /// How many events the kernel could not hand over, since the start.
     pub lost_events: u64,
-    /// A row for each socket and process that holds it.
+    /// How old the last scan is (ns, printed in seconds), if there was one.
+    #[serde(rename = "scanned_seconds_ago", serialize_with = "optional_seconds")]
+    pub scanned_ago: Option<u64>,
+    /// A row for each socket and process that holds it; for what waits in an accept queue, one.
     pub sockets: Sockets<'a>,
     /// The processes of these rows.
     pub processes: Vec<ProcessRow<'a>>,
     /// The listeners in whose queues some of these sockets wait.
     pub listeners: Vec<ListenerRow<'a>>,
+    /// How many sockets are stranded, by verdict: rows or not.
+    pub stranded: BTreeMap<Verdict, usize>,
+    /// The processes that hold most of these, if they are no rows: names for a footer.
+    #[serde(skip)]
+    pub stranded_in: Vec<(u32, Option<&'a str>)>,
+    /// Which rows these are.
+    #[serde(skip)]
+    pub shown: Shown,
 }
 
-/// A process that leaks.
-#[derive(Clone, Debug, Serialize)]
-pub struct ProcessRow<'a> {
-    /// The process.
-    pub pid: Pid,
-    /// Its name.
-    #[serde(serialize_with = "name::serialize_optional")]
-    pub comm: Option<&'a str>,
-    /// Its effective user.
-    pub uid: Option<u32>,
-    /// How many rows are its own.
-    pub leaked: usize,
-    /// How many descriptors it has open.
-    pub open_fds: Option<u32>,
-    /// How many it may have open.
-    pub fd_limit: Option<u64>,
-    /// How fast it leaks: see [`Trend`].
-    pub leaked_per_minute: Option<f64>,
-    /// When it is out of descriptors if it goes on like this.
-    pub exhausted_in_seconds: Option<f64>,
+/// Which sockets are rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// The leaked ones.
+    #[default]
+    Leaked,
+    /// The stranded ones, too.
+    Stranded,
+    /// Those in these states, whatever is wrong with them.
+    States(StateSet),
 }
 
-/// A listener whose process does not accept what waits.
-#[derive(Clone, Debug, Serialize)]
-pub struct ListenerRow<'a> {
-    /// Where the listening socket is in the kernel's memory.
-    pub sock: SockPtr,
-    /// The inode of its network namespace.
-    pub netns: u32,
-    /// Where it listens.
-    pub local: Endpoint,
-    /// The process that has it open.
-    pub pid: Pid,
-    /// Its name.
-    #[serde(serialize_with = "name::serialize_optional")]
-    pub comm: Option<&'a str>,
-    /// Its descriptors for it.
-    #[serde(rename = "fds", serialize_with = "fds")]
-    pub holders: &'a [Holder],
-    /// How many connections wait.
-    pub backlog: u32,
-    /// How many may.
-    pub max_backlog: u32,
-    /// How many of them are rows of this report.
-    pub never_accepted: usize,
+impl Shown {
+    /// What rows are called.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Leaked => "leaked",
+            Self::Stranded => "leaked or stranded",
+            Self::States(_) => "listed",
+        }
+    }
+}
+
+/// What a report is to show.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// Which sockets count.
+    pub filter: Filter,
+    /// Which of them are rows.
+    pub shown: Shown,
+    /// What comes first.
+    pub sort: SortKey,
+    /// What has not moved for so many ns is idle.
+    pub idle: u64,
+    /// How many ns two looks are apart.
+    pub settle: u64,
+    /// Whether to say who holds the other ends.
+    pub peer: bool,
 }
 
 /// What the rows are sorted by.
@@ -115,34 +125,44 @@ pub enum SortKey {
     Unread,
 }
 
-/// How far a report can be trusted.
-#[derive(Clone, Debug, Default)]
-pub struct Health {
-    /// Why something may be missing or wrong; empty if nothing can be.
-    pub incomplete: Vec<String>,
-    /// How many records the kernel could not hand over, since the start.
-    pub lost_events: u64,
+/// An index of a table by connection, where peers are asked for; it has to outlive the report.
+pub type Peers = FxHashMap<Conn, u32>;
+
+impl Query {
+    /// Where in the table each connection is, if the query needs that.
+    pub fn peers(&self, table: &Table) -> Option<Peers> {
+        self.peer.then(|| sockets::by_conn(table))
+    }
 }
 
 impl<'a> Report<'a> {
     /// What the table says at this moment.
     pub fn build(
         table: &'a Table,
-        filter: &Filter,
-        sort: SortKey,
+        query: &Query,
+        peers: Option<&'a Peers>,
         now: Moment,
         health: Health,
     ) -> Self {
-        let (sockets, counts) = Sockets::build(table, filter, sort, now.ktime);
+        let (sockets, counts) = Sockets::build(table, query, peers, now.ktime);
+        let mut incomplete = health.incomplete;
+        incomplete.retain(|reason| reason.concerns(&query.filter.netns));
+        if counts.without_owner > 0 {
+            incomplete.push(Incomplete::OwnersUnknown(counts.without_owner));
+        }
         Self {
             schema: SCHEMA,
             time: now.time,
-            complete: health.incomplete.is_empty(),
-            incomplete: health.incomplete,
+            complete: incomplete.is_empty(),
+            incomplete,
             lost_events: health.lost_events,
-            processes: process_rows(table, &counts.leaked),
-            listeners: listener_rows(table, &counts.queued),
+            scanned_ago: (health.scanned != 0).then(|| now.ktime.saturating_sub(health.scanned)),
+            processes: processes::rows(table, &counts),
+            listeners: processes::listeners(table, &counts),
+            stranded_in: processes::stranded_in(table, &counts),
+            stranded: counts.stranded,
             sockets,
+            shown: query.shown,
         }
     }
 
@@ -163,49 +183,6 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The processes of the rows, those that leak most first.
-fn process_rows<'a>(table: &'a Table, leaked: &FxHashMap<Pid, usize>) -> Vec<ProcessRow<'a>> {
-    let row = |(&pid, &leaked)| {
-        let process = table.process(pid);
-        ProcessRow {
-            pid,
-            comm: process.map(|process| &*process.comm),
-            uid: process.map(|process| process.uid),
-            leaked,
-            open_fds: process.map(|process| process.open_fds),
-            fd_limit: process.map(|process| process.fd_limit),
-            leaked_per_minute: None,
-            exhausted_in_seconds: None,
-        }
-    };
-    let mut rows: Vec<_> = leaked.iter().map(row).collect();
-    rows.sort_by_key(|row| (Reverse(row.leaked), row.pid));
-    rows
-}
-
-fn listener_rows<'a>(table: &'a Table, queued: &FxHashMap<SockPtr, usize>) -> Vec<ListenerRow<'a>> {
-    let mut rows = Vec::new();
-    for queue in table.queues() {
-        let listener = &queue.listener;
-        let Some(&never_accepted) = queued.get(&listener.sock) else {
-            continue;
-        };
-        rows.extend(same_process(&queue.holders).map(|holders| ListenerRow {
-            sock: listener.sock,
-            netns: listener.conn.netns,
-            local: listener.conn.local,
-            pid: holders[0].pid,
-            comm: table.process(holders[0].pid).map(|process| &*process.comm),
-            holders,
-            backlog: listener.backlog,
-            max_backlog: listener.max_backlog,
-            never_accepted,
-        }));
-    }
-    rows.sort_by_key(|row| (Reverse(row.never_accepted), row.sock, row.pid));
-    rows
-}
-
 pub(crate) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_rfc3339_millis(*time))
 }
@@ -221,10 +198,6 @@ fn optional_seconds<S: Serializer>(ns: &Option<u64>, serializer: S) -> Result<S:
         Some(ns) => seconds(ns, serializer),
         None => serializer.serialize_none(),
     }
-}
-
-fn fds<S: Serializer>(holders: &[Holder], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(holders.iter().map(|holder| holder.fd))
 }
 
 #[cfg(test)]

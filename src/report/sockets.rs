@@ -1,37 +1,45 @@
-//! The rows of a report.
+//! The rows of a report: which sockets, in which order.
 //!
-//! A row takes 200 bytes, and there may be a hundred thousand of them: to have them all in memory
+//! A row takes 300 bytes, and there may be a hundred thousand of them: to have them all in memory
 //! would take longer than to make them. So a report knows their places in the table, and makes a
 //! row each time that somebody asks for it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::iter;
-use std::num::NonZeroU64;
 use std::slice;
 
 use rustc_hash::FxHashMap;
 use serde::{Serialize, Serializer};
 
-use super::{SortKey, fds, optional_seconds, seconds};
+use super::counts::Counts;
+use super::row::{self, AgeIs, Holders, Relay, SocketRow};
+use super::{Query, Shown, SortKey};
 use crate::live::table::{Table, Tracked};
-use crate::report::filter::Filter;
-use crate::sock::conn::{Endpoint, SockPtr};
+use crate::sock::conn::{Conn, SockPtr};
 use crate::sock::event::{Holder, Pid};
-use crate::sock::leak::Verdict;
-use crate::sock::name;
+use crate::sock::leak::{Class, Judgement, Verdict};
 use crate::sock::state::State;
 
-/// A row for each socket and process that holds it.
+/// A row for each socket and process that holds it; for a connection in an accept queue, one.
 #[derive(Clone, Debug)]
 pub struct Sockets<'a> {
-    table: &'a Table,
-    now: u64,
+    context: Context<'a>,
     places: Vec<Place>,
     kinds: Kinds,
 }
 
-/// What there is among rows.
+/// What all rows of a report are made by.
+#[derive(Clone, Copy, Debug)]
+struct Context<'a> {
+    table: &'a Table,
+    now: u64,
+    idle: u64,
+    /// Where in the table each connection is, if peers were asked for.
+    peers: Option<&'a FxHashMap<Conn, u32>>,
+}
+
+/// The distinct states, namespaces and verdicts of rows: they decide the columns.
 #[derive(Clone, Debug, Default)]
 pub struct Kinds {
     /// Their states.
@@ -40,6 +48,12 @@ pub struct Kinds {
     pub netns: BTreeSet<u32>,
     /// Their verdicts.
     pub verdicts: BTreeSet<Verdict>,
+    /// Whether some unread bytes may be a farewell.
+    pub has_farewell: bool,
+    /// Whether there are rows of which idleness counts,
+    pub by_idleness: bool,
+    /// and others.
+    pub by_age: bool,
     /// Those of the last row: most are like the one before.
     last: Option<(State, u32, Option<Verdict>)>,
 }
@@ -47,167 +61,102 @@ pub struct Kinds {
 /// Where in the table a row comes from.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// For how long the socket has been stranded: what most reports are sorted by.
-    stranded: u64,
+    /// The length of time that counts: what most reports are sorted by.
+    lasting: u64,
     /// Which socket of the table.
     index: u32,
-    /// Where among the holders of the socket this process begins.
+    /// Where among the holders of the socket this process begins; for a connection in an accept
+    /// queue, where its oldest is.
     first: u32,
-}
-
-/// What was counted among the rows.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    /// How many rows each process has.
-    pub(super) leaked: FxHashMap<Pid, usize>,
-    /// How many sockets wait in the queue of each listener.
-    pub(super) queued: FxHashMap<SockPtr, usize>,
 }
 
 /// Rows, one after the other.
 #[derive(Clone, Debug)]
 pub struct Rows<'a> {
-    table: &'a Table,
-    now: u64,
+    context: Context<'a>,
     places: slice::Iter<'a, Place>,
 }
 
-/// A socket in the hands of a process. Times are in ns, and print in seconds.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct SocketRow<'a> {
-    /// Where the socket is in the kernel's memory.
-    pub sock: SockPtr,
-    /// Its cookie (`sk:` in `ss -e`, there in hex), once it has one.
-    pub cookie: Option<NonZeroU64>,
-    /// The inode of its network namespace.
-    pub netns: u32,
-    /// `ipv4` or `ipv6`, as the addresses print.
-    pub family: &'static str,
-    /// Our end.
-    pub local: Endpoint,
-    /// The peer's end.
-    pub remote: Endpoint,
-    /// Its state.
-    pub state: State,
-    /// What kind of bug it is, if that is known.
-    pub verdict: Option<Verdict>,
-    /// How many bytes the program has not read, if a scan has looked.
-    pub unread_bytes: Option<u32>,
-    /// How long it is in its state; if it was reset: how long its peer has been gone.
-    #[serde(rename = "age_seconds", serialize_with = "seconds")]
-    pub age: u64,
-    /// Whether that was seen, or is a bound from below.
-    pub age_is: AgeIs,
-    /// The bound from above, where one is known.
-    #[serde(rename = "age_at_most_seconds", serialize_with = "optional_seconds")]
-    pub age_at_most: Option<u64>,
-    /// How long no data has gone either way, if a scan has looked.
-    #[serde(rename = "idle_seconds", serialize_with = "optional_seconds")]
-    pub idle: Option<u64>,
-    /// The holder, in the PID namespace that sockleak runs in.
-    pub pid: Option<Pid>,
-    /// The holder's name.
-    #[serde(serialize_with = "name::serialize_optional")]
-    pub comm: Option<&'a str>,
-    /// The holder's effective user, as the initial user namespace numbers it.
-    pub uid: Option<u32>,
-    /// The holder's descriptors for this socket, or for its listener.
-    #[serde(rename = "fds", serialize_with = "fds")]
-    pub holders: &'a [Holder],
-    /// How it is held.
-    pub ownership: Ownership,
-}
-
-/// What an age is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AgeIs {
-    /// The transition was seen.
-    Exact,
-    /// The socket was there first: a bound from the connection's own timestamps.
-    AtLeast,
-}
-
-/// How a socket is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ownership {
-    /// A process has it open.
-    Held,
-    /// It waits in the accept queue of a listener that a process has open.
-    Listener,
-    /// No program will ever refer to it.
-    Kernel,
-    /// Nobody was found; a descriptor in flight between two processes is one reason.
-    Unknown,
-}
-
 impl Kinds {
-    fn add(&mut self, tracked: &Tracked) {
-        let kind @ (state, netns, verdict) = (tracked.state, tracked.conn.netns, tracked.verdict());
+    fn add(&mut self, tracked: &Tracked, verdict: Option<Verdict>) {
+        self.has_farewell |= row::maybe_farewell(tracked, verdict);
+        let kind @ (state, netns, _) = (tracked.state, tracked.conn.netns, verdict);
         if self.last.replace(kind) != Some(kind) {
             self.states.insert(state);
             self.netns.insert(netns);
             self.verdicts.extend(verdict);
+            let by_idleness = row::is_by_idleness(state, verdict);
+            self.by_idleness |= by_idleness;
+            self.by_age |= !by_idleness;
         }
-    }
-}
-
-impl SocketRow<'_> {
-    /// For how long it has been stranded, in ns.
-    pub fn stranded(&self) -> u64 {
-        stranded(self.state, self.age, self.idle)
-    }
-
-    /// The numbers of the holder's descriptors.
-    pub fn fds(&self) -> impl Iterator<Item = u32> {
-        self.holders.iter().map(|holder| holder.fd)
     }
 }
 
 impl<'a> Sockets<'a> {
-    /// The rows that the filter lets through, sorted; and what was counted on the way.
+    /// The rows that the query asks for, sorted; and what was counted on the way.
     pub(super) fn build(
         table: &'a Table,
-        filter: &Filter,
-        sort: SortKey,
+        query: &Query,
+        peers: Option<&'a FxHashMap<Conn, u32>>,
         now: u64,
     ) -> (Self, Counts) {
+        let context = Context { table, now, idle: query.idle, peers };
         let mut places = Vec::with_capacity(table.len());
         let mut counts = Counts::default();
         let mut kinds = Kinds::default();
-        let everything = *filter == Filter::default();
-        for (index, (_, tracked)) in (0..).zip(table.socks()) {
-            let (age, idle) = age_and_idle(tracked, now);
-            let stranded = stranded(tracked.state, age, idle);
-            let holders = table.holders(tracked);
+        for (index, (sock, tracked)) in (0..).zip(table.socks()) {
+            let judgement @ (class, verdict) = context.judge(sock, tracked);
+            let has_settled = tracked.has_settled(now, query.settle);
+            if has_settled {
+                counts.add_descriptors(tracked, judgement);
+            }
+            let counts_at_all = has_settled && class != Class::InUse;
+            let is_shown = match query.shown {
+                Shown::Leaked => has_settled && class == Class::Leaked,
+                Shown::Stranded => counts_at_all,
+                Shown::States(states) => states.contains(tracked.state),
+            };
+            if !is_shown && !counts_at_all {
+                continue;
+            }
             let before = places.len();
-            for first in firsts(holders) {
-                let place = Place { stranded, index, first };
-                if everything || place.row(table, now).is_some_and(|row| filter.matches(&row)) {
-                    places.push(place);
-                    if let Some(holder) = holders.get(first as usize) {
-                        *counts.leaked.entry(holder.pid).or_default() += 1;
-                    }
+            let mut passes = false;
+            let lasting = context.lasting(tracked, verdict);
+            for first in firsts(table, tracked) {
+                let place = Place { lasting, index, first };
+                let row = || context.row(place, sock, tracked, judgement);
+                if !query.filter.is_empty() && !query.filter.matches(&row()) {
+                    let is_missed = class == Class::Leaked && query.filter.may_miss(&row());
+                    counts.without_owner += usize::from(has_settled && is_missed);
+                    continue;
                 }
+                passes = true;
+                let pid = table.holders(tracked).get(first as usize).map(|holder| holder.pid);
+                if counts_at_all {
+                    counts.add_holder(pid, tracked, class);
+                }
+                if is_shown {
+                    places.push(place);
+                    counts.add_row(pid);
+                }
+            }
+            if passes && counts_at_all {
+                counts.add_socket(tracked, judgement);
             }
             if places.len() > before {
-                kinds.add(tracked);
-                if let Some(listener) = tracked.listener {
-                    *counts.queued.entry(listener).or_default() += 1;
-                }
+                kinds.add(tracked, verdict);
             }
         }
-        let mut sockets = Self { table, now, places, kinds };
-        sockets.sort(sort);
+        let mut sockets = Self { context, places, kinds };
+        sockets.sort(query.sort);
         (sockets, counts)
     }
 
     /// Whatever else they are sorted by: among equals, the oldest comes first.
     fn sort(&mut self, sort: SortKey) {
-        let table = self.table;
-        self.places.sort_unstable_by_key(|place| Reverse(place.stranded));
-        for same_age in self.places.chunk_by_mut(|a, b| a.stranded == b.stranded) {
+        let table = self.context.table;
+        self.places.sort_unstable_by_key(|place| Reverse(place.lasting));
+        for same_age in self.places.chunk_by_mut(|a, b| a.lasting == b.lasting) {
             let sock = |place: &Place| table.get(place.index as usize).map(|(sock, _)| sock);
             same_age.sort_unstable_by_key(|place| (sock(place), place.first));
         }
@@ -224,13 +173,13 @@ impl<'a> Sockets<'a> {
     }
 
     fn sort_by<Key: Ord>(&mut self, key: impl Fn(SocketRow<'a>) -> Key) {
-        let Self { table, now, places, .. } = self;
-        places.sort_by_cached_key(|place| place.row(table, *now).map(&key));
+        let Self { context, places, .. } = self;
+        places.sort_by_cached_key(|&place| context.row_at(place).map(&key));
     }
 
     /// Every row.
     pub fn iter(&self) -> Rows<'_> {
-        Rows { table: self.table, now: self.now, places: self.places.iter() }
+        Rows { context: self.context, places: self.places.iter() }
     }
 
     /// Every row, so many at a time.
@@ -244,9 +193,14 @@ impl<'a> Sockets<'a> {
         Self { places: Vec::new(), kinds: Kinds::default(), ..*self }
     }
 
-    /// What there is among them.
+    /// What kinds of rows there are.
     pub fn kinds(&self) -> &Kinds {
         &self.kinds
+    }
+
+    /// Whether the holders of the other ends were asked for.
+    pub fn has_peers(&self) -> bool {
+        self.context.peers.is_some()
     }
 
     /// How many rows there are.
@@ -279,7 +233,7 @@ impl<'a> Iterator for Rows<'a> {
     type Item = SocketRow<'a>;
 
     fn next(&mut self) -> Option<SocketRow<'a>> {
-        self.places.next()?.row(self.table, self.now)
+        self.context.row_at(*self.places.next()?)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -287,65 +241,132 @@ impl<'a> Iterator for Rows<'a> {
     }
 }
 
-impl Place {
+impl<'a> Context<'a> {
+    fn judge(&self, sock: SockPtr, tracked: &Tracked) -> Judgement {
+        tracked.judge(self.now, self.idle, self.table.relay(sock).is_some())
+    }
+
+    /// The length of time that counts; see [`SocketRow::lasting`].
+    fn lasting(&self, tracked: &Tracked, verdict: Option<Verdict>) -> u64 {
+        if row::is_by_idleness(tracked.state, verdict) {
+            self.idle(tracked).unwrap_or(0)
+        } else {
+            self.now.saturating_sub(tracked.since.latest)
+        }
+    }
+
+    fn idle(&self, tracked: &Tracked) -> Option<u64> {
+        (tracked.last_data != 0).then(|| self.now.saturating_sub(tracked.last_data))
+    }
+
     /// The row from this place; `None` for that of another table.
-    fn row(self, table: &Table, now: u64) -> Option<SocketRow<'_>> {
-        let (sock, tracked) = table.get(self.index as usize)?;
-        let (age, idle) = age_and_idle(tracked, now);
-        let since = tracked.since;
-        let holders = table
-            .holders(tracked)
-            .get(self.first as usize..)
-            .and_then(|rest| same_process(rest).next())
-            .unwrap_or_default();
-        let pid = holders.first().map(|holder| holder.pid);
+    fn row_at(&self, place: Place) -> Option<SocketRow<'a>> {
+        let (sock, tracked) = self.table.get(place.index as usize)?;
+        Some(self.row(place, sock, tracked, self.judge(sock, tracked)))
+    }
+
+    fn row(
+        &self,
+        place: Place,
+        sock: SockPtr,
+        tracked: &'a Tracked,
+        (class, verdict): Judgement,
+    ) -> SocketRow<'a> {
+        let Self { table, now, .. } = *self;
+        let first = place.first as usize;
+        let all = table.holders(tracked);
+        let pid = all.get(first).map(|holder| holder.pid);
+        // Whoever holds the listener holds what is in its queue.
+        let own = if tracked.listener.is_some() { all } else { own(all, first) };
+        let holders = Holders::new(table, pid, own);
+        let ring = holders.in_ring();
         let process = pid.and_then(|pid| table.process(pid));
-        Some(SocketRow {
+        let peer = self.peer(&tracked.conn);
+        let relay = table.relay(sock).map(|(sock, other)| Relay {
+            sock,
+            local: other.conn.local,
+            remote: other.conn.remote,
+        });
+        let was_seen = tracked.seen != 0 && !tracked.flags.read_by_mptcp();
+        let since = tracked.since;
+        SocketRow {
             sock,
             cookie: tracked.cookie,
             netns: tracked.conn.netns,
             family: tracked.conn.family(),
+            direction: row::direction(tracked),
             local: tracked.conn.local,
             remote: tracked.conn.remote,
             state: tracked.state,
-            verdict: tracked.verdict(),
+            class,
+            verdict,
             unread_bytes: tracked.unread_bytes(),
-            age,
+            maybe_farewell: row::maybe_farewell(tracked, verdict),
+            bytes_received: was_seen.then(|| tracked.data_received()),
+            bytes_acked: was_seen.then_some(tracked.bytes_acked),
+            age: now.saturating_sub(since.latest),
             age_is: if since.is_exact() { AgeIs::Exact } else { AgeIs::AtLeast },
             age_at_most: (since.earliest != 0).then(|| now.saturating_sub(since.earliest)),
-            idle,
+            idle: self.idle(tracked),
             pid,
             comm: process.map(|process| &*process.comm),
             uid: process.map(|process| process.uid),
             holders,
-            ownership: match (pid, tracked.listener) {
-                (Some(_), None) => Ownership::Held,
-                (Some(_), Some(_)) => Ownership::Listener,
-                (None, _) if tracked.ownerless() => Ownership::Kernel,
-                (None, _) => Ownership::Unknown,
-            },
-        })
+            ownership: row::ownership(tracked, pid),
+            ring_fd: ring.map(|holder| holder.fd),
+            ring_slot: ring.and_then(|holder| holder.slot),
+            inherited: tracked.listener.is_none()
+                && process.is_some_and(|process| tracked.was_held_before(process.start_time)),
+            relay: relay.filter(|_| verdict == Some(Verdict::Relayed)),
+            peer_pid: peer,
+            peer_comm: peer.and_then(|pid| table.process(pid)).map(|process| &*process.comm),
+        }
+    }
+
+    /// Who holds the other end of this connection.
+    fn peer(&self, conn: &Conn) -> Option<Pid> {
+        let reversed = Conn { local: conn.remote, remote: conn.local, netns: conn.netns };
+        let (_, tracked) = self.table.get(*self.peers?.get(&reversed)? as usize)?;
+        oldest(self.table, self.table.holders(tracked)).map(|holder| holder.pid)
     }
 }
 
-/// For how long a socket has been stranded: an established connection, for as long as it is idle.
-fn stranded(state: State, age: u64, idle: Option<u64>) -> u64 {
-    if state == State::Established { idle.unwrap_or(0) } else { age }
-}
-
-/// How old a socket is at least, and how long it has been idle.
-fn age_and_idle(tracked: &Tracked, now: u64) -> (u64, Option<u64>) {
-    let idle = (tracked.last_data != 0).then(|| now.saturating_sub(tracked.last_data));
-    (now.saturating_sub(tracked.since.latest), idle)
+/// Where each connection of a table is.
+pub(super) fn by_conn(table: &Table) -> FxHashMap<Conn, u32> {
+    let connected = (0..).zip(table.socks()).filter(|(_, (_, tracked))| {
+        tracked.state != State::Listen && tracked.conn.remote.port != 0
+    });
+    connected.map(|(index, (_, tracked))| (tracked.conn, index)).collect()
 }
 
 /// Sorted holders, a process at a time with all its descriptors.
-pub(super) fn same_process(holders: &[Holder]) -> impl Iterator<Item = &[Holder]> {
+pub(super) fn by_process(holders: &[Holder]) -> impl Iterator<Item = &[Holder]> {
     holders.chunk_by(|a, b| a.pid == b.pid)
 }
 
-/// Where among sorted holders a process begins; 0 if there is none.
-fn firsts(holders: &[Holder]) -> impl Iterator<Item = u32> {
+/// The holder whose process began first.
+pub(super) fn oldest<'a>(table: &Table, holders: &'a [Holder]) -> Option<&'a Holder> {
+    let began = |holder: &&Holder| {
+        let process = table.process(holder.pid);
+        (process.map_or(u64::MAX, |process| process.start_time), **holder)
+    };
+    holders.iter().min_by_key(began)
+}
+
+/// From this place on, the descriptors of one process.
+fn own(holders: &[Holder], first: usize) -> &[Holder] {
+    let rest = holders.get(first..).unwrap_or_default();
+    by_process(rest).next().unwrap_or_default()
+}
+
+/// Where among the holders of a socket each of its rows begins; 0 if there is none.
+fn firsts<'a>(table: &'a Table, tracked: &'a Tracked) -> impl Iterator<Item = u32> + use<'a> {
+    let holders = table.holders(tracked);
+    let is_queued = tracked.listener.is_some();
+    let at = |holder: &Holder| holders.iter().position(|other| other == holder);
+    let one = if is_queued { oldest(table, holders).and_then(at) } else { None };
+    let one = u32::try_from(one.unwrap_or(0)).unwrap_or(0);
     let begins = |(_, pair): &(u32, &[Holder])| pair[0].pid != pair[1].pid;
-    iter::once(0).chain((1..).zip(holders.windows(2)).filter(begins).map(|(at, _)| at))
+    let rest = (1..).zip(holders.windows(2)).filter(begins).map(|(at, _)| at);
+    iter::once(one).chain(rest.take_while(move |_| !is_queued))
 }

@@ -1,7 +1,7 @@
 //! How long a socket has been in its state, where nobody saw it enter: bounds from the
 //! connection's own timestamps. Absolute times, in ns of `CLOCK_MONOTONIC`.
 
-use crate::sock::event::Stamps;
+use crate::sock::event::{SockFlags, Stamps};
 use crate::sock::state::State;
 
 /// What a reading and an event may differ by: a tick of coarse clocks, and the moment between
@@ -57,9 +57,9 @@ impl Since {
     }
 }
 
-/// Since when the socket has been in this state; of one that a RST destroyed, since when its peer
-/// had been gone.
-pub fn since(state: State, stamps: &Stamps, tick: Tick) -> Since {
+/// Since when the socket has been in this state; of one that was destroyed after its peer had left,
+/// since when that was.
+pub fn since(state: State, flags: SockFlags, stamps: &Stamps, tick: Tick) -> Since {
     // Each is a sound bound from below, the second often the better one: our own late ACKs renew
     // the first.
     let mut at_least = 0;
@@ -69,7 +69,11 @@ pub fn since(state: State, stamps: &Stamps, tick: Tick) -> Since {
     let after = |stamp: u32| tick.after(stamps.jiffies, stamp);
     match state {
         // Entered by the arrival of a segment, and every segment acknowledges.
-        State::CloseWait | State::Close | State::FinWait2 | State::Closing => {
+        State::CloseWait | State::FinWait2 | State::Closing => {
+            at_least = at_least.max(after(stamps.rcv_tstamp).map_or(0, |age| age.0));
+        }
+        // So was the peer's FIN. A RST from a live peer need not acknowledge.
+        State::Close if flags.contains(SockFlags::PEER_CLOSED) => {
             at_least = at_least.max(after(stamps.rcv_tstamp).map_or(0, |age| age.0));
         }
         // All three stamps begin with the connection.
@@ -107,6 +111,23 @@ pub fn last_data(stamps: &Stamps, tick: Tick) -> u64 {
     idle.map_or(0, |idle| stamps.ktime.saturating_sub(idle))
 }
 
+/// When something last happened on the connection that the kernel notes: a packet, or a read that
+/// copied data; 0 if nothing ever did.
+pub fn last_active(stamps: &Stamps) -> u64 {
+    stamps.mstamp.saturating_mul(1_000)
+}
+
+/// When the program last read data, as far as the kernel notes it; 0 if it never did.
+pub fn last_read(stamps: &Stamps) -> u64 {
+    stamps.read_mstamp.saturating_mul(1_000)
+}
+
+/// The moment of a stamp in jiffies, or one up to two ticks later; 0 where it was never set.
+pub fn at(stamps: &Stamps, stamp: u32, tick: Tick) -> u64 {
+    let age = tick.after(stamps.jiffies, stamp);
+    age.map_or(0, |age| stamps.ktime.saturating_sub(age.0))
+}
+
 impl Tick {
     /// The least and the most ns from the jiffy `then` to the jiffy `now`; `None` for 0, which is
     /// what a stamp is before it is set (and for one tick of billions after it).
@@ -126,6 +147,7 @@ mod tests {
     use super::*;
 
     const S: u64 = 1_000_000_000;
+    const FIN: SockFlags = SockFlags::PEER_CLOSED;
     const HZ_250: Tick = Tick { ns: 4_000_000 };
 
     fn stamps() -> Stamps {
@@ -147,19 +169,26 @@ mod tests {
 
     #[test]
     fn the_last_ack_and_the_last_data_bound_a_close_wait() {
-        let close_wait = since(State::CloseWait, &stamps(), HZ_250);
+        let close_wait = since(State::CloseWait, FIN, &stamps(), HZ_250);
         assert_eq!(ages(close_wait), (20_004, 9_996));
     }
 
     #[test]
     fn the_last_packet_bounds_every_state() {
-        assert_eq!(ages(since(State::FinWait1, &stamps(), HZ_250)), (1_000_000, 5_000));
-        assert_eq!(ages(since(State::Established, &stamps(), HZ_250)), (1_000_000, 19_996));
+        assert_eq!(ages(since(State::FinWait1, FIN, &stamps(), HZ_250)), (1_000_000, 5_000));
+        assert_eq!(ages(since(State::Established, FIN, &stamps(), HZ_250)), (1_000_000, 19_996));
+    }
+
+    #[test]
+    fn a_reset_by_a_live_peer_need_not_acknowledge() {
+        let reset = |flags| ages(since(State::Close, flags, &stamps(), HZ_250));
+        assert_eq!(reset(FIN), (20_004, 9_996));
+        assert_eq!(reset(SockFlags::empty()), (20_004, 5_000));
     }
 
     #[test]
     fn another_hz_is_another_age() {
-        let close_wait = since(State::CloseWait, &stamps(), Tick { ns: 1_000_000 });
+        let close_wait = since(State::CloseWait, FIN, &stamps(), Tick { ns: 1_000_000 });
         assert_eq!(ages(close_wait), (5_001, 5_000));
     }
 
@@ -171,19 +200,19 @@ mod tests {
         stamps.rcv_tstamp = shift(stamps.rcv_tstamp);
         stamps.lrcvtime = shift(stamps.lrcvtime);
         assert!(stamps.jiffies < stamps.rcv_tstamp);
-        assert_eq!(ages(since(State::CloseWait, &stamps, HZ_250)), (20_004, 9_996));
+        assert_eq!(ages(since(State::CloseWait, FIN, &stamps, HZ_250)), (20_004, 9_996));
     }
 
     #[test]
     fn a_host_that_has_outlived_a_wrap_has_no_upper_bound() {
         let late = Stamps { ktime: HZ_250.wrap() + S, ..stamps() };
-        assert_eq!(since(State::CloseWait, &late, HZ_250).earliest, 0);
+        assert_eq!(since(State::CloseWait, FIN, &late, HZ_250).earliest, 0);
     }
 
     #[test]
     fn a_lower_bound_never_exceeds_the_upper() {
         let reordered = Stamps { rcv_tstamp: 100_000 - 6_000, ..stamps() };
-        let since = since(State::CloseWait, &reordered, HZ_250);
+        let since = since(State::CloseWait, FIN, &reordered, HZ_250);
         assert!(since.earliest <= since.latest);
     }
 
@@ -201,9 +230,19 @@ mod tests {
     fn a_stamp_that_was_never_set_says_nothing() {
         let fresh = Stamps { ktime: 1000 * S, jiffies: 100_000, ..Stamps::default() };
         for state in State::ALL {
-            assert_eq!(ages(since(state, &fresh, HZ_250)), (1_000_000, 0), "{state}");
+            assert_eq!(ages(since(state, FIN, &fresh, HZ_250)), (1_000_000, 0), "{state}");
         }
         assert_eq!(last_data(&fresh, HZ_250), 0);
+    }
+
+    #[test]
+    fn packets_and_reads_are_dated_if_the_kernel_does() {
+        let read = Stamps { read_mstamp: 990 * 1_000_000, ..stamps() };
+        assert_eq!((last_active(&read), last_read(&read)), (995 * S, 990 * S));
+        assert_eq!((last_active(&Stamps::default()), last_read(&stamps())), (0, 0));
+        // A moment in jiffies is no earlier than it was.
+        assert_eq!(1000 * S - at(&read, read.rcv_tstamp, HZ_250), 9_996_000_000);
+        assert_eq!(at(&read, read.probing_since, HZ_250), 0);
     }
 
     #[test]

@@ -85,10 +85,31 @@ pub struct Transition {
 }
 
 impl Transition {
-    /// Whether the connection was destroyed after its peer had left, in the program's hands or
-    /// under them.
-    pub fn was_reset(&self) -> bool {
+    /// Whether the connection was destroyed after its peer had left.
+    pub fn ends_close_wait(&self) -> bool {
         (self.old, self.new) == (State::CloseWait, State::Close)
+    }
+
+    /// Whether the connection was destroyed under its program, which finds an error: a `close()`
+    /// shuts both sides down first, and leaves none.
+    pub fn is_reset(&self) -> bool {
+        self.new == State::Close
+            && self.err != 0
+            && self.flags.contains(SockFlags::CONNECTED)
+            && !self.flags.contains(SockFlags::ORPHAN)
+            && !self.flags.contains(SockFlags::SHUT_BOTH)
+    }
+
+    /// Whether it is an end in good order with the descriptor still open. Nearly always a `close()`
+    /// follows within a moment, and no event tells of that.
+    pub fn is_end(&self) -> bool {
+        self.new == State::Close && self.err == 0 && self.flags.contains(SockFlags::HAS_FILE)
+    }
+
+    /// Whether the program has shut down its sending side, and keeps the socket.
+    pub fn is_shutdown(&self) -> bool {
+        let shut = self.flags & SockFlags::SHUT_BOTH;
+        self.new == State::FinWait1 && shut == SockFlags::SHUT_SEND
     }
 }
 

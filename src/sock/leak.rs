@@ -1,55 +1,117 @@
-//! What went wrong with a socket whose peer is gone, and what to tell the developer.
+//! What a leak is: the class and the verdict of a socket. The one place that decides.
+//!
+//! [`is_candidate`] names every socket that can have a verdict. `src/bpf/candidate.h` has its twin,
+//! which keeps all others in the kernel: the predicates have the same names there. [`judge`] then
+//! decides by what is known of one.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use crate::sock::event::SockFlags;
-use crate::sock::state::State;
+use super::event::SockFlags;
+use super::state::State;
 
-/// What kind of bug a leaked socket is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a person would say of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// The connection is over, and the program does nothing with what is left of it.
+    Leaked,
+    /// The connection is not over, but nothing happens on it, or somebody else is to blame.
+    Stranded,
+    /// All others.
+    InUse,
+}
+
+/// What happened to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// The program has read everything, end-of-file included.
+    /// The program has read end-of-file.
     EofRead,
     /// The program has read everything but end-of-file.
     EofUnread,
-    /// Data waits to be read.
+    /// Data waits to be read, and nobody reads.
     DataUnread,
-    /// The program has not accepted the connection.
+    /// The peer has gone before the program accepted the connection.
     NeverAccepted,
-    /// The connection was destroyed, the descriptor is open.
+    /// The connection was destroyed, and an error waits to be fetched.
     Reset,
+    /// The connection has ended, and the program was told.
+    Dead,
+    /// The peer has shut down its side, and the program still sends.
+    HalfClosed,
+    /// The peer has finished, and the program still reads.
+    Draining,
+    /// A local port is kept on purpose.
+    Reserved,
+    /// The peer has finished, and takes nothing of what the program sent.
+    Unsent,
+    /// The program has passed the peer's end-of-file on to another connection, and waits for that.
+    Relayed,
+    /// The program has shut down its side, and the peer does not answer that.
+    HalfShut,
+    /// The receive window is full, and nobody reads.
+    Stalled,
+    /// The peer acknowledges nothing.
+    Unanswered,
+    /// The program does not accept the connection.
+    Unaccepted,
+    /// A `connect()` failed, or the connection was dissolved.
+    ConnectFailed,
+    /// A socket was made, and nothing more.
+    Unconnected,
 }
 
 impl Verdict {
-    /// Every verdict.
-    pub const ALL: [Self; 5] =
-        [Self::EofRead, Self::EofUnread, Self::DataUnread, Self::NeverAccepted, Self::Reset];
+    /// Every verdict: the leaked ones first, those in use last.
+    pub const ALL: [Self; 17] = [
+        Self::EofRead,
+        Self::EofUnread,
+        Self::DataUnread,
+        Self::NeverAccepted,
+        Self::Reset,
+        Self::Dead,
+        Self::Unsent,
+        Self::Relayed,
+        Self::HalfShut,
+        Self::Stalled,
+        Self::Unanswered,
+        Self::Unaccepted,
+        Self::ConnectFailed,
+        Self::Unconnected,
+        Self::HalfClosed,
+        Self::Draining,
+        Self::Reserved,
+    ];
 
-    /// Judges a socket; `queued` is one that waits in an accept queue.
-    ///
-    /// `None` where there is nothing to judge (the peer is not gone), or no proof. A connection in
-    /// CLOSE without a pending error was reset and the program has fetched the error, or it was
-    /// shut down by both sides in good order, and nothing in the socket tells which. What a
-    /// program has read of an MPTCP connection, TCP does not know.
-    pub fn of(state: State, flags: SockFlags, queued: bool, unread: u32, err: u16) -> Option<Self> {
-        match state {
-            State::CloseWait | State::Close | State::Established if queued => {
-                Some(Self::NeverAccepted)
-            }
-            State::Close => {
-                (flags.contains(SockFlags::CONNECTED) && err != 0).then_some(Self::Reset)
-            }
-            State::CloseWait if flags.read_by_mptcp() => None,
-            State::CloseWait => Some(match unread {
-                0 => Self::EofRead,
-                1 => Self::EofUnread,
-                _ => Self::DataUnread,
-            }),
-            _ => None,
+    /// The class of sockets with this verdict.
+    pub fn class(self) -> Class {
+        match self {
+            Self::EofRead
+            | Self::EofUnread
+            | Self::DataUnread
+            | Self::NeverAccepted
+            | Self::Reset
+            | Self::Dead => Class::Leaked,
+            Self::Unsent
+            | Self::Relayed
+            | Self::HalfShut
+            | Self::Stalled
+            | Self::Unanswered
+            | Self::Unaccepted
+            | Self::ConnectFailed
+            | Self::Unconnected => Class::Stranded,
+            Self::HalfClosed | Self::Draining | Self::Reserved => Class::InUse,
         }
+    }
+
+    /// Whether it depends on for how long nothing has happened.
+    pub fn is_by_idleness(self) -> bool {
+        matches!(
+            self,
+            Self::Unsent | Self::HalfShut | Self::Stalled | Self::Unanswered | Self::Unaccepted
+        )
     }
 
     /// The word for it.
@@ -60,6 +122,18 @@ impl Verdict {
             Self::DataUnread => "data-unread",
             Self::NeverAccepted => "never-accepted",
             Self::Reset => "reset",
+            Self::Dead => "dead",
+            Self::HalfClosed => "half-closed",
+            Self::Draining => "draining",
+            Self::Reserved => "reserved",
+            Self::Unsent => "unsent",
+            Self::Relayed => "relayed",
+            Self::HalfShut => "half-shut",
+            Self::Stalled => "stalled",
+            Self::Unanswered => "unanswered",
+            Self::Unaccepted => "unaccepted",
+            Self::ConnectFailed => "connect-failed",
+            Self::Unconnected => "unconnected",
         }
     }
 
@@ -68,76 +142,21 @@ impl Verdict {
         match self {
             Self::EofRead => "the program read end-of-file and forgot to close",
             Self::EofUnread => "the peer left and the program has not looked",
-            Self::DataUnread => "data waits that the program does not read",
-            Self::NeverAccepted => "the program does not accept the connection",
-            Self::Reset => "the connection was destroyed, its descriptor is still open",
-        }
-    }
-
-    /// A paragraph: what it means, the usual causes, the cures.
-    pub fn explanation(self) -> &'static str {
-        match self {
-            Self::EofRead => {
-                "\
-The peer closed the connection. The program noticed: it read everything, end-of-file
-included, and then did not close its descriptor. The classic leak.
-
-Usual causes: an early return or an exception between the read and the close; a read of
-0 bytes taken for \"nothing yet\"; a response body that is never closed (Go's resp.Body, a
-Python response outside `with`); a handler that removes the socket from its event loop
-and drops the number, but not the descriptor.
-
-Cures: tie the descriptor to a scope (defer, with, try-with-resources, RAII); treat a read
-of 0 bytes as the end; close on every path out of the handler."
-            }
-            Self::EofUnread => {
-                "\
-The peer closed the connection. The program has read all data, but not end-of-file: it
-has not looked at the socket since.
-
-Usual causes: an idle connection in a pool that nobody checks; a descriptor that is no
-longer registered with epoll; a worker that waits for something else (a lock, a slow
-backend) while its client has given up.
-
-Cures: let the pool drop idle connections (an idle timeout below the peer's) and test them
-before use; keep sockets registered for EPOLLRDHUP; put a deadline on what workers wait for."
-            }
-            Self::DataUnread => {
-                "\
-The peer sent data and closed, and the data is still in the receive buffer: the program
-has stopped reading. `unread_bytes` says how much waits.
-
-Usual causes: a stuck or overloaded worker; a connection object that was lost without
-being closed; a program that decided on its answer before it had read the request, and
-then neither read the rest nor closed.
-
-Cures: look at what the thread that owns the descriptor is doing; put a deadline on reads;
-close connections whose request is not wanted."
-            }
-            Self::NeverAccepted => {
-                "\
-The connection is established as far as the peer knows, and the peer has left again, but
-the program has not called accept(): the connection waits in the listener's queue, without
-a descriptor. The row names the listener's process.
-
-Usual causes: the process is out of descriptors (accept() fails with EMFILE: look at
-`open_fds` and `fd_limit`), often because of other leaks; the accepting thread is blocked
-or has died; the listener was inherited by a process that does not know of it.
-
-Cures: mend the leak that ate the descriptors; raise the limit meanwhile; keep the thread
-that accepts free of other work; mark listeners close-on-exec."
-            }
-            Self::Reset => {
-                "\
-The peer had closed the connection, and then it was destroyed under the program: by a RST
-from a peer or a middlebox that had forgotten it, by an expired keepalive, or by `ss -K`. Its
-state is CLOSE, and ss and netstat no longer show it, but the descriptor is still open. It
-began as one of the other leaks; keepalive (which Go and others enable by default) turns
-them into this after a while.
-
-Cures: those of the leak that it was; a counter of CLOSE_WAIT that goes down on its own is
-no cure."
-            }
+            Self::DataUnread => "the peer left data, and the program does not read it",
+            Self::NeverAccepted => "the peer left before the program accepted the connection",
+            Self::Reset => "the connection was reset, and the program has not fetched the error",
+            Self::Dead => "the connection has ended, and the program kept its descriptor",
+            Self::HalfClosed => "the peer has shut down its side, and the program still sends",
+            Self::Draining => "the peer has finished, and the program still reads",
+            Self::Reserved => "a local port is kept, and nothing is connected to it",
+            Self::Unsent => "the peer has finished, and does not take what the program sent",
+            Self::Relayed => "the program passed the end-of-file on, and waits for the other side",
+            Self::HalfShut => "the program shut down its side, and the peer does not close",
+            Self::Stalled => "the receive window is full, and the program does not read",
+            Self::Unanswered => "the peer acknowledges nothing: it is gone without a word",
+            Self::Unaccepted => "the connection waits to be accepted, and nobody accepts it",
+            Self::ConnectFailed => "a connect() failed, and the program kept the socket",
+            Self::Unconnected => "the program made a socket, and nothing more",
         }
     }
 }
@@ -165,47 +184,463 @@ impl FromStr for Verdict {
     }
 }
 
+/// Whether a socket can have a verdict. MPTCP keeps a subflow that has ended, and sends again on
+/// another what one does not deliver: of subflows, only the states between these count.
+pub fn is_candidate(state: State, flags: SockFlags, unread: u32) -> bool {
+    let is_subflow = flags.contains(SockFlags::SUBFLOW);
+    match state {
+        State::Close => !is_subflow,
+        State::Established if is_subflow => false,
+        State::Established => {
+            is_full(flags, unread) || is_unanswered(flags) || is_unaccepted(flags)
+        }
+        _ => is_over(state) || is_half_shut(state, flags),
+    }
+}
+
+/// The peer has finished, or the connection is no more, or never was.
+pub fn is_over(state: State) -> bool {
+    matches!(state, State::CloseWait | State::Close)
+}
+
+/// The program has shut down its sending side, and can still close.
+pub fn is_half_shut(state: State, flags: SockFlags) -> bool {
+    let shut = matches!(state, State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck);
+    shut && !flags.ownerless()
+}
+
+/// It belongs to a listener: `accept()` has not given it a `struct socket` yet. (Other sockets
+/// without one are closed, or carry MPTCP.)
+pub fn is_unaccepted(flags: SockFlags) -> bool {
+    flags.contains(SockFlags::CONNECTED)
+        && !flags.intersects(SockFlags::HAS_SOCKET | SockFlags::SUBFLOW)
+        && !flags.ownerless()
+}
+
+/// Data waits, and the peer may not even send one segment more.
+pub fn is_full(flags: SockFlags, unread: u32) -> bool {
+    unread > 0 && flags.contains(SockFlags::WINDOW_CLOSED)
+}
+
+/// Something was sent, again and again, and no answer has come.
+pub fn is_unanswered(flags: SockFlags) -> bool {
+    flags.contains(SockFlags::UNANSWERED)
+}
+
+/// What is known of a socket when it is judged. Lengths of time are in ns.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Its state.
+    pub state: State,
+    /// More about it.
+    pub flags: SockFlags,
+    /// The pending errno, 0 for none.
+    pub err: u16,
+    /// Its local port, or the one that it had; 0 if it never had one.
+    pub local_port: u16,
+    /// The peer's port; 0 where there is no peer.
+    pub remote_port: u16,
+    /// `rcv_nxt - copied_seq`: unread bytes, and one for an unread FIN. `None` where no scan has
+    /// read it.
+    pub unread: Option<u32>,
+    /// A listener was seen with it in its accept queue.
+    pub is_queued: bool,
+    /// The peer has not acknowledged everything.
+    pub has_unsent: bool,
+    /// Its holder has passed the peer's end-of-file on.
+    pub is_relayed: bool,
+    /// How long ago the program was last seen to read; `None` if it never was.
+    pub read_ago: Option<u64>,
+    /// How long ago the program, or what it sent, was last seen to advance; likewise.
+    pub sent_ago: Option<u64>,
+    /// For how long nothing that was sent has been acknowledged, at least.
+    pub unacknowledged_for: u64,
+    /// For how long no answer of any kind has come.
+    pub unanswered_for: u64,
+    /// For how long no data has come.
+    pub received_ago: u64,
+    /// For how long nothing was read, received or sent.
+    pub untouched_for: u64,
+    /// For how long it has been connected, at least.
+    pub connected_for: u64,
+}
+
+/// The class of a socket, and its verdict where there is proof of one.
+pub type Judgement = (Class, Option<Verdict>);
+
+/// Judges a socket; nothing counts as idle that has moved for less than `idle` ns.
+pub fn judge(facts: &Facts, idle: u64) -> Judgement {
+    let Facts { state, flags, .. } = *facts;
+    let waits = facts.is_queued || is_unaccepted(flags);
+    match state {
+        State::CloseWait | State::Close if waits => of(Verdict::NeverAccepted),
+        // TCP does not know what the program has read of an MPTCP connection.
+        State::CloseWait if flags.read_by_mptcp() => (Class::Leaked, None),
+        State::CloseWait => of_close_wait(facts, idle),
+        State::Close if flags.contains(SockFlags::MPTCP) => match facts.is_after_the_end() {
+            true => (Class::Leaked, None),
+            false => (Class::InUse, None),
+        },
+        State::Close => of_close(facts, idle),
+        State::Established if waits => after(facts.connected_for, idle, Verdict::Unaccepted),
+        State::Established => of_established(facts, idle),
+        _ if is_half_shut(state, flags) && flags.read_by_mptcp() => (Class::InUse, None),
+        _ if is_half_shut(state, flags) => after(facts.received_ago, idle, Verdict::HalfShut),
+        _ => (Class::InUse, None),
+    }
+}
+
+impl Facts {
+    /// Whether an MPTCP connection in CLOSE was one: only the peer's end-of-file proves it.
+    fn is_after_the_end(&self) -> bool {
+        self.flags.contains(SockFlags::PEER_CLOSED)
+    }
+
+    /// Whether data waits, besides the peer's FIN.
+    fn has_unread_data(&self) -> bool {
+        let fin = u32::from(self.flags.contains(SockFlags::PEER_CLOSED));
+        self.unread.is_some_and(|unread| unread > fin)
+    }
+
+    fn is_read(&self, idle: u64) -> bool {
+        self.has_unread_data() && is_lately(self.read_ago, idle)
+    }
+}
+
+fn of(verdict: Verdict) -> Judgement {
+    (verdict.class(), Some(verdict))
+}
+
+/// What counts only once nothing has happened for `idle`.
+fn after(still_for: u64, idle: u64, verdict: Verdict) -> Judgement {
+    if still_for >= idle { of(verdict) } else { (Class::InUse, None) }
+}
+
+fn is_lately(ago: Option<u64>, idle: u64) -> bool {
+    ago.is_some_and(|ago| ago < idle)
+}
+
+fn of_close_wait(facts: &Facts, idle: u64) -> Judgement {
+    if is_lately(facts.sent_ago, idle) {
+        return of(Verdict::HalfClosed);
+    }
+    if facts.has_unsent {
+        let stuck = facts.unacknowledged_for >= idle;
+        return of(if stuck { Verdict::Unsent } else { Verdict::HalfClosed });
+    }
+    if facts.is_read(idle) {
+        return of(Verdict::Draining);
+    }
+    match facts.unread {
+        None => (Class::Leaked, None),
+        Some(2..) => of(Verdict::DataUnread),
+        Some(_) if facts.is_relayed => of(Verdict::Relayed),
+        Some(1) => of(Verdict::EofUnread),
+        Some(_) => of(Verdict::EofRead),
+    }
+}
+
+fn of_close(facts: &Facts, idle: u64) -> Judgement {
+    let Facts { flags, err, local_port, remote_port, .. } = *facts;
+    // Both outlive the connection; `connect(AF_UNSPEC)` takes the second away.
+    if flags.contains(SockFlags::CONNECTED) && remote_port != 0 {
+        return match err {
+            0 if facts.is_read(idle) => of(Verdict::Draining),
+            0 => of(Verdict::Dead),
+            _ => of(Verdict::Reset),
+        };
+    }
+    if flags.contains(SockFlags::BOUND) {
+        of(Verdict::Reserved)
+    } else if local_port == 0 {
+        of(Verdict::Unconnected)
+    } else if flags.contains(SockFlags::ACCEPTED) {
+        // A listener that was shut down has kept its backlog.
+        (Class::InUse, None)
+    } else {
+        of(Verdict::ConnectFailed)
+    }
+}
+
+fn of_established(facts: &Facts, idle: u64) -> Judgement {
+    let Facts { flags, unread, .. } = *facts;
+    if flags.read_by_mptcp() {
+        return (Class::InUse, None);
+    }
+    if is_full(flags, unread.unwrap_or(0)) && facts.untouched_for >= idle {
+        return of(Verdict::Stalled);
+    }
+    if is_unanswered(flags) {
+        return after(facts.unanswered_for, idle, Verdict::Unanswered);
+    }
+    (Class::InUse, None)
+}
+
 #[cfg(test)]
 mod tests {
+    use State::{Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck};
+
     use super::*;
 
-    const CONNECTED: SockFlags = SockFlags::CONNECTED;
+    const IDLE: u64 = 60;
+    /// Of a connection that a program holds, of one in an accept queue, and of one whose peer has
+    /// finished.
+    const HELD: SockFlags =
+        SockFlags::HAS_SOCKET.union(SockFlags::HAS_FILE).union(SockFlags::CONNECTED);
+    const QUEUED: SockFlags = SockFlags::CONNECTED.union(SockFlags::ACCEPTED);
+    const FIN: SockFlags = HELD.union(SockFlags::PEER_CLOSED);
+    /// Of one that was never connected.
+    const FRESH: SockFlags = SockFlags::HAS_SOCKET.union(SockFlags::HAS_FILE);
 
-    #[test]
-    fn what_is_unread_decides_in_close_wait() {
-        let of = |unread| Verdict::of(State::CloseWait, CONNECTED, false, unread, 0);
-        assert_eq!(of(0), Some(Verdict::EofRead));
-        assert_eq!(of(1), Some(Verdict::EofUnread));
-        assert_eq!(of(6), Some(Verdict::DataUnread));
+    /// A socket that has stood still for long, everything read.
+    fn still(state: State, flags: SockFlags) -> Facts {
+        Facts {
+            state,
+            flags,
+            err: 0,
+            local_port: 80,
+            remote_port: 1000,
+            unread: Some(0),
+            is_queued: false,
+            has_unsent: false,
+            is_relayed: false,
+            read_ago: None,
+            sent_ago: None,
+            unacknowledged_for: IDLE,
+            unanswered_for: IDLE,
+            received_ago: IDLE,
+            untouched_for: IDLE,
+            connected_for: IDLE,
+        }
+    }
+
+    #[track_caller]
+    fn assert_verdict(facts: &Facts, verdict: Verdict) {
+        assert_eq!(judge(facts, IDLE), (verdict.class(), Some(verdict)), "{facts:?}");
+    }
+
+    #[track_caller]
+    fn assert_class(facts: &Facts, class: Class) {
+        assert_eq!(judge(facts, IDLE), (class, None), "{facts:?}");
     }
 
     #[test]
-    fn a_queue_outranks_what_is_unread() {
-        let of = |state| Verdict::of(state, CONNECTED, true, 6, 0);
-        assert_eq!(of(State::CloseWait), Some(Verdict::NeverAccepted));
-        assert_eq!(of(State::Close), Some(Verdict::NeverAccepted));
+    fn what_is_unread_tells_the_leaks_of_close_wait_apart() {
+        let unread = |unread| Facts { unread, ..still(CloseWait, FIN) };
+        assert_verdict(&unread(Some(0)), Verdict::EofRead);
+        assert_verdict(&unread(Some(1)), Verdict::EofUnread);
+        assert_verdict(&unread(Some(2)), Verdict::DataUnread);
+        assert_class(&unread(None), Class::Leaked);
     }
 
     #[test]
-    fn a_reset_needs_proof() {
-        let of = |flags, err| Verdict::of(State::Close, flags, false, 0, err);
-        assert_eq!(of(CONNECTED, 32), Some(Verdict::Reset));
-        assert_eq!(of(CONNECTED, 0), None);
-        assert_eq!(of(SockFlags::empty(), 111), None, "a refused connect() was never a connection");
+    fn a_program_that_sends_is_no_leak_while_it_does() {
+        for unread in [0, 1, 9].map(Some) {
+            let sends = |ago| Facts { unread, sent_ago: Some(ago), ..still(CloseWait, FIN) };
+            assert_verdict(&sends(IDLE - 1), Verdict::HalfClosed);
+            assert_ne!(judge(&sends(IDLE), IDLE).1, Some(Verdict::HalfClosed));
+        }
     }
 
     #[test]
-    fn of_mptcp_nothing_is_guessed() {
-        const SUBFLOW: SockFlags = SockFlags::CONNECTED.union(SockFlags::SUBFLOW);
-        assert_eq!(Verdict::of(State::CloseWait, SUBFLOW, false, 0, 0), None);
-        assert_eq!(
-            Verdict::of(State::CloseWait, SUBFLOW, true, 0, 0),
-            Some(Verdict::NeverAccepted)
+    fn what_the_peer_does_not_take_is_unsent_in_time() {
+        let unsent = |unacknowledged_for| Facts {
+            has_unsent: true,
+            unacknowledged_for,
+            ..still(CloseWait, FIN)
+        };
+        assert_verdict(&unsent(IDLE), Verdict::Unsent);
+        assert_verdict(&unsent(IDLE - 1), Verdict::HalfClosed);
+        let unread = Facts { unread: Some(9), is_relayed: true, ..unsent(IDLE) };
+        assert_verdict(&unread, Verdict::Unsent);
+    }
+
+    #[test]
+    fn a_slow_reader_is_no_leak_while_it_reads() {
+        for (state, then) in [(CloseWait, Verdict::DataUnread), (Close, Verdict::Dead)] {
+            let reads = |unread, ago| Facts {
+                unread: Some(unread),
+                read_ago: Some(ago),
+                ..still(state, FIN)
+            };
+            assert_verdict(&reads(2, IDLE - 1), Verdict::Draining);
+            assert_verdict(&reads(2, IDLE), then);
+            // It has read all; only the FIN is left, or nothing.
+            assert_ne!(judge(&reads(1, 0), IDLE).1, Some(Verdict::Draining));
+            assert_ne!(judge(&reads(0, 0), IDLE).1, Some(Verdict::Draining));
+            // An error ends reading.
+            let reset = Facts { err: 104, state: Close, ..reads(2, 0) };
+            assert_verdict(&reset, Verdict::Reset);
+        }
+    }
+
+    #[test]
+    fn a_relay_has_read_everything() {
+        let relay = |unread| Facts { unread, is_relayed: true, ..still(CloseWait, FIN) };
+        assert_verdict(&relay(Some(0)), Verdict::Relayed);
+        assert_verdict(&relay(Some(1)), Verdict::Relayed);
+        assert_verdict(&relay(Some(2)), Verdict::DataUnread);
+        assert_class(&relay(None), Class::Leaked);
+    }
+
+    #[test]
+    fn a_queue_keeps_what_has_no_struct_socket_with_or_without_its_listener() {
+        for is_queued in [true, false] {
+            let waits = |state, flags| Facts { is_queued, ..still(state, flags) };
+            let gone = QUEUED | SockFlags::PEER_CLOSED;
+            assert_verdict(&waits(CloseWait, gone), Verdict::NeverAccepted);
+            assert_verdict(&waits(Close, QUEUED), Verdict::NeverAccepted);
+            assert_verdict(&Facts { err: 104, ..waits(Close, QUEUED) }, Verdict::NeverAccepted);
+            assert_verdict(&Facts { unread: None, ..waits(Close, QUEUED) }, Verdict::NeverAccepted);
+            assert_verdict(&waits(Established, QUEUED), Verdict::Unaccepted);
+            let new = Facts { connected_for: IDLE - 1, ..waits(Established, QUEUED) };
+            assert_class(&new, Class::InUse);
+        }
+    }
+
+    #[test]
+    fn an_orphan_waits_in_no_queue() {
+        let orphan = QUEUED | SockFlags::ORPHAN;
+        assert_class(&still(Established, orphan), Class::InUse);
+        assert_ne!(judge(&still(Close, orphan), IDLE).1, Some(Verdict::NeverAccepted));
+        for state in [FinWait1, FinWait2, Closing, LastAck] {
+            assert_class(&still(state, orphan), Class::InUse);
+            assert_class(&still(state, HELD | SockFlags::KERNEL), Class::InUse);
+        }
+    }
+
+    /// From any state, with or without the peer's FIN.
+    #[test]
+    fn a_connection_that_is_no_more_is_reset_or_dead() {
+        for flags in [HELD, FIN, HELD | SockFlags::ACCEPTED, FIN | SockFlags::SHUT_BOTH] {
+            for unread in [None, Some(0), Some(1), Some(9)] {
+                let ended = Facts { unread, ..still(Close, flags) };
+                assert_verdict(&ended, Verdict::Dead);
+                assert_verdict(&Facts { err: 104, ..ended }, Verdict::Reset);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_never_connected_is_no_leak() {
+        let never = |flags, local_port| Facts { local_port, remote_port: 0, ..still(Close, flags) };
+        assert_verdict(&never(FRESH, 0), Verdict::Unconnected);
+        assert_verdict(&never(FRESH, 80), Verdict::ConnectFailed);
+        assert_verdict(&never(FRESH | SockFlags::BOUND, 80), Verdict::Reserved);
+        // A refused connect() keeps the remote port, and may leave an error.
+        let refused = Facts { remote_port: 1000, err: 111, ..never(FRESH, 80) };
+        assert_verdict(&refused, Verdict::ConnectFailed);
+        // connect(AF_UNSPEC) keeps rcv_nxt, and not the remote port.
+        assert_verdict(&never(HELD, 80), Verdict::ConnectFailed);
+        assert_verdict(&never(HELD | SockFlags::BOUND, 80), Verdict::Reserved);
+        // shutdown() of a listener keeps its backlog, and may free its port.
+        assert_class(&never(FRESH | SockFlags::ACCEPTED, 80), Class::InUse);
+        assert_verdict(
+            &never(FRESH | SockFlags::ACCEPTED | SockFlags::BOUND, 80),
+            Verdict::Reserved,
         );
     }
 
     #[test]
-    fn a_healthy_state_has_no_verdict() {
-        assert_eq!(Verdict::of(State::FinWait2, CONNECTED, false, 0, 0), None);
+    fn half_shut_is_stranded_once_no_data_has_come_for_long() {
+        for state in [FinWait1, FinWait2, Closing, LastAck] {
+            let facts = still(state, HELD | SockFlags::SHUT_SEND);
+            assert_verdict(&facts, Verdict::HalfShut);
+            assert_class(&Facts { received_ago: IDLE - 1, ..facts }, Class::InUse);
+        }
+    }
+
+    #[test]
+    fn a_full_window_is_stalled_once_nothing_has_happened_for_long() {
+        let full = Facts { unread: Some(9), ..still(Established, HELD | SockFlags::WINDOW_CLOSED) };
+        assert_verdict(&full, Verdict::Stalled);
+        assert_class(&Facts { untouched_for: IDLE - 1, ..full }, Class::InUse);
+        assert_class(&Facts { unread: Some(0), ..full }, Class::InUse);
+        assert_class(&Facts { unread: None, ..full }, Class::InUse);
+        assert_class(&Facts { flags: HELD, ..full }, Class::InUse);
+    }
+
+    #[test]
+    fn silence_is_unanswered_in_time() {
+        let silent = still(Established, HELD | SockFlags::UNANSWERED);
+        assert_verdict(&silent, Verdict::Unanswered);
+        assert_class(&Facts { unanswered_for: IDLE - 1, ..silent }, Class::InUse);
+        assert_class(&Facts { flags: HELD, ..silent }, Class::InUse);
+    }
+
+    #[test]
+    fn what_works_is_in_use() {
+        for state in [State::SynSent, State::SynRecv, State::Listen, State::TimeWait] {
+            assert_class(&still(state, HELD), Class::InUse);
+        }
+    }
+
+    #[test]
+    fn of_mptcp_the_state_decides() {
+        let msk = HELD | SockFlags::MPTCP;
+        let ended = msk | SockFlags::PEER_CLOSED;
+        for unread in [0, 1, 9].map(Some) {
+            assert_class(&Facts { unread, ..still(CloseWait, ended) }, Class::Leaked);
+            assert_class(&Facts { unread, ..still(Close, ended) }, Class::Leaked);
+        }
+        assert_class(&still(Close, msk), Class::InUse);
+        assert_class(&still(Established, msk | SockFlags::UNANSWERED), Class::InUse);
+        assert_class(&still(FinWait2, msk), Class::InUse);
+        let subflow = SockFlags::SUBFLOW | SockFlags::CONNECTED | SockFlags::KERNEL;
+        assert_class(&still(CloseWait, subflow), Class::Leaked);
+        assert_class(&still(Established, subflow), Class::InUse);
+    }
+
+    #[test]
+    fn a_candidate_is_what_can_have_a_verdict() {
+        for flags in [HELD, QUEUED, FRESH, HELD | SockFlags::MPTCP, SockFlags::ORPHAN] {
+            assert!(is_candidate(CloseWait, flags, 0), "{flags:?}");
+            assert!(is_candidate(Close, flags, 0), "{flags:?}");
+        }
+        assert!(is_candidate(CloseWait, SockFlags::SUBFLOW, 0));
+        assert!(!is_candidate(Close, SockFlags::SUBFLOW, 0));
+        for state in [FinWait1, FinWait2, Closing, LastAck] {
+            assert!(is_candidate(state, HELD, 0), "{state}");
+            assert!(!is_candidate(state, HELD | SockFlags::ORPHAN, 0), "{state}");
+            assert!(!is_candidate(state, HELD | SockFlags::KERNEL, 0), "{state}");
+        }
+        let full = HELD | SockFlags::WINDOW_CLOSED;
+        assert!(is_candidate(Established, full, 1) && !is_candidate(Established, full, 0));
+        assert!(is_candidate(Established, HELD | SockFlags::UNANSWERED, 0));
+        assert!(is_candidate(Established, QUEUED, 0));
+        assert!(!is_candidate(Established, HELD, 9));
+        let subflow = full | SockFlags::UNANSWERED | SockFlags::SUBFLOW;
+        assert!(!is_candidate(Established, subflow, 9));
+        for state in [State::SynSent, State::SynRecv, State::Listen] {
+            assert!(!is_candidate(state, HELD, 9), "{state}");
+        }
+    }
+
+    /// Whatever is judged leaked or stranded, the kernel reports.
+    #[test]
+    fn nothing_but_a_candidate_is_leaked_or_stranded() {
+        for (state, bits) in
+            State::ALL.into_iter().flat_map(|s| (0..=u16::MAX).map(move |b| (s, b)))
+        {
+            let flags = SockFlags::from_bits_retain(bits);
+            for unread in [0, 1, 9] {
+                let facts = Facts { unread: Some(unread), ..still(state, flags) };
+                let is_reported = is_candidate(state, flags, unread);
+                // MPTCP's subflows are no rows once they have ended: see is_candidate().
+                let is_ended_subflow = state == Close && flags.contains(SockFlags::SUBFLOW);
+                let is_fine = judge(&facts, IDLE).0 == Class::InUse;
+                assert!(is_reported || is_fine || is_ended_subflow, "{facts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_verdict_parses_back_and_has_a_sentence() {
+        for verdict in Verdict::ALL {
+            assert_eq!(verdict.name().parse(), Ok(verdict));
+            assert!(verdict.summary().len() > 20, "{verdict}");
+        }
+        let error = "bad-luck".parse::<Verdict>().unwrap_err();
+        assert!(Verdict::ALL.iter().all(|verdict| error.contains(verdict.name())), "{error}");
     }
 }

@@ -8,6 +8,7 @@ pub mod age;
 pub mod conn;
 pub(crate) mod digits;
 pub mod event;
+pub mod explain;
 pub mod leak;
 pub mod name;
 pub mod state;

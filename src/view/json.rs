@@ -29,6 +29,8 @@ pub fn render_report(report: &Report<'_>, out: &mut impl Write) -> io::Result<()
         sockets: report.sockets.none(),
         processes: report.processes.clone(),
         listeners: report.listeners.clone(),
+        stranded: report.stranded.clone(),
+        stranded_in: Vec::new(),
         ..*report
     };
     let frame = serde_json::to_string(&empty)?;

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 
 use super::chunks::{self, in_order};
 use crate::report::group::Grouped;
-use crate::report::{AgeIs, Kinds, ListenerRow, Ownership, ProcessRow, Report, SocketRow};
+use crate::report::row::{AgeIs, Ownership, SocketRow};
+use crate::report::{Descriptors, ListenerRow, ProcessRow, Report, Shown, Sockets};
 use crate::sock::digits::Digits;
 use crate::sock::leak::Verdict;
 use crate::sock::name::sanitised;
@@ -22,10 +23,14 @@ pub struct Style {
     pub time: bool,
 }
 
+/// What `maybe_farewell` means.
+const FAREWELL: &str = "a farewell: a peer that closes an idle connection often says so first (TLS \
+                        close_notify, HTTP 408, FTP 421, GOAWAY)";
+
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
 
-/// Writes a report; nothing at all where nothing is leaked.
+/// Writes a report; nothing at all where there are no rows.
 ///
 /// # Errors
 /// Where `out` does not take it.
@@ -38,19 +43,63 @@ pub fn render(report: &Report<'_>, style: Style, out: &mut impl Write) -> io::Re
         writeln!(out, "{bold}{}{plain}", humantime::format_rfc3339_seconds(report.time))?;
     }
     let chunks: Vec<_> = report.sockets.chunks(chunks::ROWS).collect();
-    let kinds = report.sockets.kinds();
-    table(&columns(kinds), &chunks, style, out)?;
+    table(&columns(&report.sockets, report.shown), &chunks, style, out)?;
 
     for process in &report.processes {
-        writeln!(out, "{bold}{}{plain}", ProcessLine(process))?;
+        writeln!(out, "{bold}{}{plain}", ProcessLine(process, report.shown))?;
     }
     for listener in &report.listeners {
         writeln!(out, "{}", ListenerLine(listener))?;
     }
-    for verdict in &kinds.verdicts {
+    let verdicts = &report.sockets.kinds().verdicts;
+    for verdict in verdicts {
         writeln!(out, "{verdict}: {}", verdict.summary())?;
     }
+    if report.sockets.kinds().has_farewell {
+        writeln!(out, "{FAREWELL}")?;
+    }
     Ok(())
+}
+
+/// What is stranded, in a line, where rows do not show it.
+pub fn footer(report: &Report<'_>) -> Option<String> {
+    if report.stranded.is_empty() || report.shown == Shown::Stranded {
+        return None;
+    }
+    let counts: Vec<_> =
+        report.stranded.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
+    let name = |(pid, comm): &(u32, Option<&str>)| {
+        format!(" in {}[{pid}]", comm.map_or("?".into(), sanitised))
+    };
+    let most = report.stranded_in.first().map(name).unwrap_or_default();
+    let others = match report.stranded_in.len() {
+        0 | 1 => String::new(),
+        2 => " and another process".to_owned(),
+        several => format!(" and {} other processes", several - 1),
+    };
+    Some(format!("also stranded: {}{most}{others}: see --stranded", counts.join(", ")))
+}
+
+/// Which holders may be relays, a line each: one look cannot tell.
+pub fn hints(report: &Report<'_>) -> Vec<String> {
+    let kinds = report.sockets.kinds();
+    if ![Verdict::EofRead, Verdict::EofUnread].iter().any(|one| kinds.verdicts.contains(one)) {
+        return Vec::new();
+    }
+    let half_shut = |process: &ProcessRow<'_>| {
+        let descriptors = process.descriptors.as_ref()?;
+        descriptors.stranded_as.iter().find(|(verdict, _)| *verdict == Verdict::HalfShut).copied()
+    };
+    let hint = |process: &ProcessRow<'_>| {
+        let (_, count) = half_shut(process)?;
+        let comm = process.comm.map_or("?".into(), sanitised);
+        Some(format!(
+            "{comm}[{}]: the holder also has {count} half-shut sockets: it may be a relay whose other \
+             sides do not close; `sockleak watch` can tell",
+            process.pid
+        ))
+    };
+    report.processes.iter().filter_map(hint).collect()
 }
 
 /// Writes groups; nothing at all where nothing is leaked.
@@ -97,13 +146,27 @@ impl<Row> Column<Row> {
     }
 }
 
-fn columns<'a>(kinds: &Kinds) -> Vec<Column<SocketRow<'a>>> {
-    let mut columns = vec![
-        Column::right("AGE", |row: &SocketRow<'_>, out| {
+fn columns<'a>(sockets: &Sockets<'_>, shown: Shown) -> Vec<Column<SocketRow<'a>>> {
+    let kinds = sockets.kinds();
+    let mut columns: Vec<Column<SocketRow<'a>>> = Vec::new();
+    // Each row shows the length of time that counts, under its name.
+    if kinds.by_age {
+        columns.push(Column::right("AGE", |row: &SocketRow<'_>, out| {
+            if row.is_by_idleness() {
+                return out.write_all(b"-");
+            }
             out.extend_from_slice(if row.age_is == AgeIs::AtLeast { b">=" } else { b"" });
             out.write_all(Span(row.age).digits().as_bytes())
-        }),
-        Column::right("PID", |row, out| match row.pid {
+        }));
+    }
+    if kinds.by_idleness {
+        columns.push(Column::right("IDLE", |row, out| match row.idle {
+            Some(idle) if row.is_by_idleness() => out.write_all(Span(idle).digits().as_bytes()),
+            _ => out.write_all(b"-"),
+        }));
+    }
+    columns.extend([
+        Column::right("PID", |row: &SocketRow<'_>, out| match row.pid {
             Some(pid) => out.write_all(Digits::of(pid).as_bytes()),
             None => out.write_all(b"-"),
         }),
@@ -113,29 +176,58 @@ fn columns<'a>(kinds: &Kinds) -> Vec<Column<SocketRow<'a>>> {
             (None, Ownership::Unknown) => out.write_all(b"(unknown)"),
             (None, _) => out.write_all(b"-"),
         }),
-        Column::right("FD", |row, out| match row.holders {
-            [] => out.write_all(b"-"),
-            [one] => out.write_all(Digits::of(one.fd).as_bytes()),
-            [a, b] if a.fd + b.fd < 110 => write!(out, "{},{}", a.fd, b.fd),
-            more => write!(out, "{}fds", more.len()),
-        }),
+        Column::right("FD", fd),
         Column::left("LOCAL", |row, out| row.local.write(out)),
         Column::left("REMOTE", |row, out| row.remote.write(out)),
-    ];
+    ]);
     // Only what differs is worth a column.
     let ordinary = |state: &State| matches!(state, State::CloseWait | State::Close);
-    if !kinds.states.iter().all(ordinary) {
+    if matches!(shown, Shown::States(_)) || !kinds.states.iter().all(ordinary) {
         columns.push(Column::left("STATE", |row, out| out.write_all(row.state.name().as_bytes())));
     }
     if kinds.netns.len() > 1 {
         columns.push(Column::left("NETNS", |row, out| write!(out, "{}", row.netns)));
     }
-    columns.push(Column::left("VERDICT", |row, out| match (row.verdict, row.unread_bytes) {
-        (Some(Verdict::DataUnread), Some(bytes)) => write!(out, "data-unread {}", Bytes(bytes)),
-        (Some(verdict), _) => out.write_all(verdict.name().as_bytes()),
-        (None, _) => out.write_all(b"-"),
-    }));
+    if sockets.has_peers() {
+        columns.push(Column::left("PEER", |row, out| match row.peer_pid {
+            Some(pid) => write!(out, "{}[{pid}]", row.peer_comm.map_or("?".into(), sanitised)),
+            None => out.write_all(b"-"),
+        }));
+    }
+    columns.push(Column::left("VERDICT", verdict));
     columns
+}
+
+fn fd(row: &SocketRow<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    if let (Some(ring), Some(slot)) = (row.ring_fd, row.ring_slot) {
+        return write!(out, "{ring}/{slot}");
+    }
+    let mut fds = row.holders.fds();
+    match (fds.next(), fds.next(), fds.count()) {
+        (None, ..) => out.write_all(b"-"),
+        (Some(fd), None, _) => out.write_all(Digits::of(fd).as_bytes()),
+        (Some(a), Some(b), 0) if a + b < 110 => write!(out, "{a},{b}"),
+        (_, _, more) => write!(out, "{}fds", more + 2),
+    }
+}
+
+fn verdict(row: &SocketRow<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    out.write_all(row.verdict.map_or("-", Verdict::name).as_bytes())?;
+    if let Some(bytes @ 1..) = row.unread_bytes {
+        write!(out, " {}", Bytes(bytes))?;
+        if row.maybe_farewell {
+            write!(out, ", maybe a farewell")?;
+        } else if row.was_never_read() {
+            write!(out, ", never read anything")?;
+        }
+    }
+    if let Some(relay) = row.relay {
+        write!(out, ", waits for {}", relay.remote)?;
+    }
+    if row.inherited {
+        write!(out, ", inherited")?;
+    }
+    Ok(())
 }
 
 /// Writes rows below each other.
@@ -277,15 +369,34 @@ impl Display for Bytes {
     }
 }
 
-struct ProcessLine<'a>(&'a ProcessRow<'a>);
+/// A process: what it holds, and what its descriptors refer to.
+struct ProcessLine<'a>(&'a ProcessRow<'a>, Shown);
 
 impl Display for ProcessLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let process = self.0;
         let comm = process.comm.map_or("?".into(), sanitised);
-        write!(f, "{comm}[{}]: {} leaked", process.pid, process.leaked)?;
-        if let (Some(open), Some(limit)) = (process.open_fds, process.fd_limit) {
-            write!(f, ", {open} of {limit} descriptors open")?;
+        write!(f, "{comm}[{}]: ", process.pid)?;
+        let mut counts = Vec::new();
+        match self.1 {
+            Shown::Leaked => counts.push((process.leaked, "leaked")),
+            Shown::Stranded => {
+                counts.extend([(process.leaked, "leaked"), (process.stranded, "stranded")]);
+            }
+            Shown::States(_) => counts.push((process.rows, "listed")),
+        }
+        for (count, word) in counts.into_iter().filter(|&(count, _)| count > 0) {
+            write!(f, "{count} {word}, ")?;
+        }
+        match (process.open_fds, process.fd_limit) {
+            (Some(open), Some(limit)) => write!(f, "{open} of {limit} descriptors open")?,
+            _ => f.write_str("its descriptors are not known")?,
+        }
+        if let Some(descriptors) = &process.descriptors {
+            write!(f, ": {}", Census(descriptors))?;
+        }
+        if process.stopped {
+            f.write_str("; stopped by a signal")?;
         }
         if let (Some(rate), Some(left)) = (process.leaked_per_minute, process.exhausted_in_seconds)
         {
@@ -295,7 +406,37 @@ impl Display for ProcessLine<'_> {
                 reason = "saturates"
             )]
             let left = Span((left * 1e9) as u64);
-            write!(f, ", {rate:.1} more a minute, the last in {left}")?;
+            write!(f, "; +{rate:.1}/min, out of descriptors in {left}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What descriptors refer to: all that is not zero.
+struct Census<'a>(&'a Descriptors);
+
+impl Display for Census<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = self.0;
+        let stranded = of.stranded_as.iter().map(|(verdict, count)| (*count, verdict.name()));
+        let counts = [(of.leaked, "leaked")].into_iter().chain(stranded).chain([
+            (of.connected, "connected"),
+            (of.listening, "listening"),
+            (of.unconnected, "reserved"),
+            (of.other_sockets, "other sockets"),
+            (of.files, "files"),
+        ]);
+        let mut comma = "";
+        for (count, what) in counts.filter(|&(count, _)| count > 0) {
+            write!(f, "{comma}{count} {what}")?;
+            comma = ", ";
+        }
+        if of.idle > 0 {
+            write!(
+                f,
+                "; {} connections idle for over an hour, {} of them without keepalive",
+                of.idle, of.idle_without_keepalive
+            )?;
         }
         Ok(())
     }
@@ -305,13 +446,25 @@ struct ListenerLine<'a>(&'a ListenerRow<'a>);
 
 impl Display for ListenerLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ListenerRow { local, pid, backlog, max_backlog, never_accepted, .. } = self.0;
+        let ListenerRow { local, pid, backlog, max_backlog, .. } = self.0;
         let comm = self.0.comm.map_or("?".into(), sanitised);
-        let fd = self.0.holders.first().map_or(0, |holder| holder.fd);
-        write!(
-            f,
-            "listener {local} of {comm}[{pid}], fd {fd}: backlog: {backlog}/{max_backlog}, \
-             {never_accepted} never accepted"
-        )
+        write!(f, "listener {local} of {comm}[{pid}]")?;
+        match self.0.holders.len() {
+            0 | 1 => {}
+            2 => f.write_str(" and another process")?,
+            several => write!(f, " and {} other processes", several - 1)?,
+        }
+        if let Some(fd) = self.0.fds.first() {
+            write!(f, ", fd {fd}")?;
+        }
+        write!(f, ": backlog: {backlog}/{max_backlog}")?;
+        for (count, what) in
+            [(self.0.never_accepted, "never accepted"), (self.0.unaccepted, "unaccepted")]
+        {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ mod common;
 mod ages;
 mod backlog;
 mod btf;
+mod bugs;
 mod capabilities;
 mod demo;
 mod destroy;

@@ -1,0 +1,154 @@
+//! How far an answer can be trusted: the closed set of reasons why it may be incomplete.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use crate::host::privilege::NAMESPACES;
+use crate::sock::conn::Endpoint;
+
+/// Why something may be missing or wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Incomplete {
+    /// Events were lost since the last scan.
+    EventsLost(u64),
+    /// Records from the kernel could not be read.
+    RecordsUnreadable(u64),
+    /// The table has room for so many sockets.
+    TableFull(usize),
+    /// There was no room for so many listeners, or connections in their queues.
+    QueuesTruncated(u64),
+    /// An accept queue is longer than this kernel can walk.
+    QueueTruncated {
+        /// Where it listens.
+        listener: Endpoint,
+        /// In which network namespace.
+        netns: u32,
+        /// How many of its connections were seen.
+        bound: u32,
+    },
+    /// Network namespaces could not be looked into.
+    NetnsUnreachable(Vec<u32>),
+    /// The walk through all connections did not come to its end.
+    WalkTruncated,
+    /// The kernel is not what the programs were written for.
+    UnknownKernel(String),
+    /// Sockets wait for a scan, which waits for its budget.
+    ScanOverdue {
+        /// How old the last scan is.
+        age: Duration,
+        /// What a scan takes.
+        cost: Duration,
+    },
+    /// So many sockets may belong to a process that was asked for: nobody knows whose they are.
+    OwnersUnknown(usize),
+}
+
+impl Incomplete {
+    /// The word for it, in JSON and in metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::EventsLost(_) => "events-lost",
+            Self::RecordsUnreadable(_) => "records-unreadable",
+            Self::TableFull(_) => "table-full",
+            Self::QueuesTruncated(_) => "queues-truncated",
+            Self::QueueTruncated { .. } => "queue-truncated",
+            Self::NetnsUnreachable(_) => "netns-unreachable",
+            Self::WalkTruncated => "walk-truncated",
+            Self::UnknownKernel(_) => "unknown-kernel",
+            Self::ScanOverdue { .. } => "scan-overdue",
+            Self::OwnersUnknown(_) => "owners-unknown",
+        }
+    }
+
+    /// Whether it matters to somebody who asks for these network namespaces only; an empty list
+    /// asks for all.
+    pub fn concerns(&self, asked_for: &[u32]) -> bool {
+        let concerns = |netns: &u32| asked_for.is_empty() || asked_for.contains(netns);
+        match self {
+            Self::QueueTruncated { netns, .. } => concerns(netns),
+            Self::NetnsUnreachable(unreachable) => unreachable.iter().any(concerns),
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EventsLost(events) => write!(
+                f,
+                "{events} events were lost since the last scan: the next one makes up for them \
+                 (a larger --ring-size loses fewer)"
+            ),
+            Self::RecordsUnreadable(records) => write!(
+                f,
+                "{records} records from the kernel could not be read: please report it, with the \
+                 output of `sockleak doctor`"
+            ),
+            Self::TableFull(capacity) => write!(
+                f,
+                "the table is full: it has room for {capacity} sockets (filters on network \
+                 namespaces do not help; close some leaks first)"
+            ),
+            Self::QueuesTruncated(records) => write!(
+                f,
+                "{records} listeners or connections in accept queues are missing: there are more \
+                 than a scan has room for"
+            ),
+            Self::QueueTruncated { listener, bound, .. } => write!(
+                f,
+                "the accept queue of {listener} is longer than the {bound} connections that this \
+                 kernel can walk: Linux 5.17 and later can"
+            ),
+            Self::NetnsUnreachable(_) => write!(
+                f,
+                "sockets without a descriptor may be missing, in network namespaces that cannot be \
+                 looked into: this needs {}",
+                NAMESPACES.names()
+            ),
+            Self::WalkTruncated => f.write_str(
+                "sockets without a descriptor may be missing: this kernel lets us walk through a \
+                 part of its connections only",
+            ),
+            Self::UnknownKernel(what) => write!(
+                f,
+                "this kernel is newer than sockleak: {what} is not what it was; use a newer sockleak"
+            ),
+            Self::ScanOverdue { age, cost } => write!(
+                f,
+                "the last scan is {:.1} s old: a scan takes {:.2} s of CPU, and the budget is used \
+                 up; owners are as of then",
+                age.as_secs_f64(),
+                cost.as_secs_f64()
+            ),
+            Self::OwnersUnknown(sockets) => write!(
+                f,
+                "{sockets} more leaked sockets may belong to these processes: their owner is not \
+                 known (see `sockleak --explain unknown`)"
+            ),
+        }
+    }
+}
+
+impl Serialize for Incomplete {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Incomplete", 2)?;
+        object.serialize_field("reason", self.reason())?;
+        object.serialize_field("text", &self.to_string())?;
+        object.end()
+    }
+}
+
+/// How far what a table says can be trusted.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// Why something may be missing or wrong; empty if nothing can be.
+    pub incomplete: Vec<Incomplete>,
+    /// How many events the kernel could not hand over, since the start.
+    pub lost_events: u64,
+    /// When the last scan began: ns, `CLOCK_MONOTONIC`; 0 if there was none.
+    pub scanned: u64,
+}

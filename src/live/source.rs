@@ -1,0 +1,103 @@
+//! Where a monitor's records come from: the kernel, by way of the probe, or a test.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use crate::sock::event::Record;
+use crate::sock::sums::Sums;
+
+/// Events as they happen, and scans on demand.
+pub trait Source {
+    /// Why it cannot be read.
+    type Error;
+
+    /// Waits until many events wait, `stop` becomes readable, or the time is over; says whether it
+    /// is `stop`.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    fn wait(&self, stop: BorrowedFd<'_>, time: Duration) -> Result<bool, Self::Error>;
+
+    /// Takes the events that have come.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    fn take(&mut self) -> Result<Vec<Record>, Self::Error>;
+
+    /// Whether sockets that enter a followed state are reported only once they stay: the next
+    /// [`Source::take_held_back`] reports those that have. Before that, and before a scan, it has to
+    /// be off for [`SLACK_NS`](crate::sock::age::SLACK_NS): a program that was just running may not
+    /// have seen it change.
+    fn hold_back(&mut self, yes: bool);
+
+    /// Takes what was held back and has stayed. What [`Source::take`] gave before is older.
+    fn take_held_back(&mut self) -> Vec<Record>;
+
+    /// Reports every wanted socket that a process holds, every listener with a queue, and every
+    /// socket in these queues.
+    ///
+    /// # Errors
+    /// Where an iterator fails half-way.
+    fn scan_files(&mut self, report: impl FnMut(Record)) -> Result<(), Self::Error>;
+
+    /// Does what [`Source::scan_files`] and [`Source::scan_ehash`] do, side by side.
+    ///
+    /// # Errors
+    /// Where an iterator fails half-way.
+    fn scan_everything(&mut self, report: impl FnMut(Record)) -> Result<Walked, Self::Error>;
+
+    /// Walks through the hash tables of connections and reports the wanted ones that no program has;
+    /// of these groups, all.
+    ///
+    /// # Errors
+    /// Where an iterator fails half-way.
+    fn scan_ehash(
+        &mut self,
+        groups: &[usize],
+        report: impl FnMut(Record),
+    ) -> Result<Walked, Self::Error>;
+
+    /// What was lost on the way, since the start.
+    fn losses(&self) -> Losses;
+
+    /// Whether since the last scan a connection has come to its end with its descriptor open: only a
+    /// scan can tell whether it stays so.
+    fn left_open(&self) -> bool;
+
+    /// Notes that only a scan can tell whether some connection is leaked; or that none is such.
+    fn set_left_open(&mut self, yes: bool);
+
+    /// How many connections of an accept queue are seen at the most.
+    fn queue_bound(&self) -> u32;
+}
+
+/// What a walk through all connections has left out.
+#[derive(Clone, Debug)]
+pub struct Walked {
+    /// Wanted sockets that were not reported: a program has them, or had.
+    pub passed_over: Sums,
+    /// The network namespaces that could not be looked into.
+    pub unreachable: Vec<u32>,
+    /// Whether there are places where it did not come to the end.
+    pub truncated: bool,
+}
+
+/// What was lost on the way, by its cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Events for which the ring had no room.
+    pub dropped: u64,
+    /// Events that happened while our programs were interrupted on their CPU.
+    pub skipped: u64,
+    /// Listeners and queued connections for which there was no room.
+    pub queued: u64,
+    /// Records that could not be read.
+    pub undecodable: u64,
+}
+
+impl Losses {
+    /// How many events were lost.
+    pub fn events(&self) -> u64 {
+        self.dropped + self.skipped
+    }
+}
