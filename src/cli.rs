@@ -146,7 +146,7 @@ impl ReportArgs {
         Config {
             watched: self.rules().watched,
             transitions: if follow { followed } else { StateSet::NONE },
-            brief: true,
+            scans: true,
             ring_size: self.kernel.ring_size,
             btf: self.kernel.btf.file.clone(),
         }

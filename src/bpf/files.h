@@ -128,7 +128,7 @@ static __always_inline void classify_idle(struct tcp_sock *tp, bool known)
 		       READ(known, tp, SKC.skc_state) == TCP_ESTABLISHED;
 
 	descriptor.idle = is_idle;
-	descriptor.idle_unguarded = is_idle && !(READ(known, tp, SKC.skc_flags) >> SOCK_KEEPOPEN & 1);
+	descriptor.idle_unguarded = is_idle && !has_flag(tp, known, FLAG(SOCK_KEEPOPEN));
 }
 
 /*

@@ -141,10 +141,24 @@ static __always_inline __u16 read_sport(struct tcp_sock *tp, bool known)
 	return num ?: bpf_ntohs(READ(known, tp, inet_conn.icsk_inet.inet_sport));
 }
 
+/*
+ * The number of a flag of enum sock_flags, of this kernel. Where it has no such flag user space says
+ * so, and the number that was right on all known kernels stands in.
+ */
+#define FLAG(name)                                                                                 \
+	(bpf_core_enum_value_exists(enum sock_flags, name)                                         \
+		 ? bpf_core_enum_value(enum sock_flags, name)                                      \
+		 : (name))
+
+static __always_inline bool has_flag(struct tcp_sock *tp, bool known, __u64 flag)
+{
+	return READ(known, tp, SKC.skc_flags) >> flag & 1;
+}
+
 /* Its program has closed it. */
 static __always_inline bool is_orphan(struct tcp_sock *tp, bool known)
 {
-	return READ(known, tp, SKC.skc_flags) >> SOCK_DEAD & 1;
+	return has_flag(tp, known, FLAG(SOCK_DEAD));
 }
 
 /* It carries an MPTCP connection. */
@@ -156,15 +170,14 @@ static __always_inline bool is_subflow(struct tcp_sock *tp, bool known)
 static __always_inline __u16 read_flags(struct tcp_sock *tp, bool known)
 {
 	struct socket *socket = READ(known, tp, SK.sk_socket);
-	unsigned long bits = READ(known, tp, SKC.skc_flags);
 	__u8 shutdown = READ(known, tp, SK.sk_shutdown);
 	bool kernel = known ? BPF_CORE_READ_BITFIELD(tp, SK.sk_kern_sock)
 			    : BPF_CORE_READ_BITFIELD_PROBED(tp, SK.sk_kern_sock);
 
 	return !!socket * SOCK_HAS_SOCKET | !!READ(known, socket, file) * SOCK_HAS_FILE |
-	       (bits >> SOCK_DONE & 1) * SOCK_PEER_CLOSED |
-	       (bits >> SOCK_DEAD & 1) * SOCK_ORPHAN |
-	       (bits >> SOCK_KEEPOPEN & 1) * SOCK_KEEPALIVE |
+	       has_flag(tp, known, FLAG(SOCK_DONE)) * SOCK_PEER_CLOSED |
+	       is_orphan(tp, known) * SOCK_ORPHAN |
+	       has_flag(tp, known, FLAG(SOCK_KEEPOPEN)) * SOCK_KEEPALIVE |
 	       !!READ(known, tp, SKC.skc_num) * SOCK_BOUND |
 	       kernel * SOCK_KERNEL |
 	       (shutdown & RCV_SHUTDOWN) * SOCK_SHUT_RECEIVE |

@@ -273,7 +273,7 @@ static __always_inline enum end end_of(struct tcp_sock *sk)
 	/* A close() shuts both sides first; the RST to a program that did so itself looks the same. */
 	if (sk->SK.sk_err && !both)
 		return RESET;
-	if (socket && sk->SKC.skc_flags >> SOCK_DONE & 1)
+	if (socket && has_flag(sk, true, FLAG(SOCK_DONE)))
 		return LEFT_OPEN;
 	return CLOSED;
 }

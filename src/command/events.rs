@@ -46,12 +46,12 @@ impl Args {
         let mut probe = Probe::open(&Config {
             watched: StateSet::CLOSE_WAIT,
             transitions: self.transitions(),
-            brief: false,
+            scans: false,
             ring_size: self.kernel.ring_size,
             btf: self.kernel.btf.file.clone(),
         })?;
         probe.attach()?;
-        probe.drop_privilege(false)?;
+        probe.drop_privilege()?;
         let stop = Stop::on_signals()?;
         let filter = self.conn.filter();
         let mut out = io::BufWriter::new(io::stdout().lock());

@@ -75,7 +75,7 @@ impl SelfTest {
         let config = Config {
             watched: StateSet::NONE,
             transitions: StateSet::CLOSE_WAIT,
-            brief: true,
+            scans: true,
             ring_size: RING_SIZE,
             btf,
         };

@@ -115,7 +115,7 @@ impl fmt::Display for Incomplete {
             ),
             Self::UnknownKernel(what) => write!(
                 f,
-                "this kernel is newer than sockleak: {what} is not what it was; use a newer sockleak"
+                "this kernel is not like those that sockleak knows: {what}; use a newer sockleak"
             ),
             Self::ScanOverdue { age, cost } => write!(
                 f,

@@ -45,13 +45,11 @@ pub struct Monitor<S> {
     scanned: u64,
     /// Whether sockets wait for a scan that the budget does not allow yet.
     is_overdue: bool,
-    /// What the kernel is found to have otherwise than sockleak expects.
-    surprises: Vec<String>,
 }
 
 impl<S: Source> Monitor<S> {
     /// Begins with an empty table. From now on, events of the source are noted.
-    pub fn new(source: S, rules: Rules, tick: Tick, surprises: Vec<String>) -> Self {
+    pub fn new(source: S, rules: Rules, tick: Tick) -> Self {
         Self {
             source,
             rules,
@@ -62,7 +60,6 @@ impl<S: Source> Monitor<S> {
             is_truncated: false,
             scanned: 0,
             is_overdue: false,
-            surprises,
         }
     }
 
@@ -198,7 +195,7 @@ impl<S: Source> Monitor<S> {
         if self.is_truncated {
             incomplete.push(Incomplete::WalkTruncated);
         }
-        incomplete.extend(self.surprises.iter().cloned().map(Incomplete::UnknownKernel));
+        incomplete.extend(self.source.surprises().into_iter().map(Incomplete::UnknownKernel));
         if self.is_overdue {
             let age = Duration::from_nanos(clock::ktime().saturating_sub(self.scanned));
             incomplete.push(Incomplete::ScanOverdue { age, cost: self.schedule.cost() });
@@ -233,8 +230,8 @@ impl<S: Source> Monitor<S> {
                 walked = Some(self.source.scan_ehash(&[], |record| self.table.absorb(record))?);
             }
         }
-        if let Some(Walked { passed_over, unreachable, .. }) = &walked {
-            let in_doubt = passed_over.differences(&self.table.held(unreachable));
+        if let Some(Walked { sums, unreachable, .. }) = &walked {
+            let in_doubt = sums.differences(&self.table.held(unreachable));
             if !in_doubt.is_empty() {
                 let report = |record| self.table.absorb(record);
                 walked = Some(self.source.scan_ehash(&in_doubt, report)?);

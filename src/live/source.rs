@@ -67,6 +67,9 @@ pub trait Source {
     /// Notes that only a scan can tell whether some connection is leaked; or that none is such.
     fn set_left_open(&mut self, yes: bool);
 
+    /// What is unlike all kernels that were known, as far as the last scan has shown.
+    fn surprises(&self) -> Vec<String>;
+
     /// How many connections of an accept queue are seen at the most.
     fn queue_bound(&self) -> u32;
 }
@@ -74,8 +77,8 @@ pub trait Source {
 /// What a walk through all connections has left out.
 #[derive(Clone, Debug)]
 pub struct Walked {
-    /// Wanted sockets that were not reported: a program has them, or had.
-    pub passed_over: Sums,
+    /// The sums of the sockets that were not reported: a program has them, or had.
+    pub sums: Sums,
     /// The network namespaces that could not be looked into.
     pub unreachable: Vec<u32>,
     /// Whether there are places where it did not come to the end.

@@ -13,7 +13,7 @@ use std::slice;
 
 use libbpf_rs::AsRawLibbpf;
 use libbpf_rs::btf::types::{Enum, Func, Ptr, Struct, Typedef};
-use libbpf_rs::btf::{Btf, BtfType, TypeId};
+use libbpf_rs::btf::{Btf, BtfType, HasSize, TypeId};
 use libbpf_rs::libbpf_sys::btf__raw_data;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -100,14 +100,20 @@ impl KernelTypes {
 
     /// Whether BPF programs may call this helper (`bpf_…`), some of them at least.
     pub fn has_helper(&self, name: &str) -> bool {
-        let helpers: Option<Enum<'_>> = self.btf.type_by_name("bpf_func_id");
-        let Some((helpers, name)) = helpers.zip(name.strip_prefix("bpf_")) else {
-            return false;
-        };
-        helpers.iter().any(|member| {
-            let member = member.name.and_then(|member| member.to_str());
-            member.and_then(|member| member.strip_prefix("BPF_FUNC_")) == Some(name)
-        })
+        let name = name.strip_prefix("bpf_").unwrap_or(name);
+        self.has_value("bpf_func_id", &format!("BPF_FUNC_{name}"))
+    }
+
+    /// Whether an enum has a value of this name.
+    pub fn has_value(&self, name: &str, value: &str) -> bool {
+        let values: Option<Enum<'_>> = self.btf.type_by_name(name);
+        let is_it = |name: Option<&OsStr>| name.is_some_and(|name| name == value);
+        values.is_some_and(|values| values.iter().any(|member| is_it(member.name)))
+    }
+
+    /// The size of a struct in bytes.
+    pub fn size_of_struct(&self, name: &str) -> Option<usize> {
+        self.btf.type_by_name::<Struct<'_>>(name).map(|found| found.size())
     }
 
     /// Whether the kernel has a function of this name that BPF programs may call.

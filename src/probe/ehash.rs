@@ -1,43 +1,42 @@
-//! The walk through all connections, in whichever hash table of the kernel's they are.
+//! The walk through all connections, in each of the kernel's hash tables.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use libbpf_rs::{Iter, Link};
+use libbpf_rs::Link;
 use plain::Plain;
 
 use super::ProbeError;
-use super::error::refused;
-use super::load::Links;
-use super::scan::{Pieces, READ_MAX, read_some, read_walk};
+use super::iterators::{Links, open, read_some, read_walk};
+use super::threads::{Pieces, READ_MAX};
 use crate::bpf::types::netns_record;
 use crate::host::netns;
 
 impl Links {
     /// Walks through all connections. Says which network namespaces it could not look into.
     pub(super) fn read_ehash(&self, pieces: &Pieces<'_>) -> Result<Vec<u32>, ProbeError> {
-        let Some(maps) = &self.maps else {
+        let Some(hash) = &self.hash else {
             return Ok(Vec::new());
         };
-        let walk = || read_walk(&maps.ehash, pieces);
-        // What one sees from a network namespace is the table that it shares, or its own.
+        // From a network namespace one sees the table that it shares, or its own.
+        let walk = || read_walk(hash, pieces);
         walk()?;
-        let Some(netns) = &self.netns else {
+        let Some(namespaces) = &self.namespaces else {
             return Ok(Vec::new());
         };
-        let inhabited = inhabited(netns)?;
+        let inhabited = inhabited(namespaces)?;
         let (apart, elsewhere) = places(&inhabited, netns::own());
         let paths = match apart.is_empty() && elsewhere.is_empty() {
             true => BTreeMap::new(),
             false => netns::all(),
         };
         let enter = |netns| paths.get(&netns).map_or(Ok(false), |path| inside(path, walk));
-        let mut closed = Vec::new();
+        let mut unreachable = Vec::new();
         for netns in apart {
             if !enter(netns)? {
-                closed.push(netns);
+                unreachable.push(netns);
             }
         }
         let mut seen = elsewhere.is_empty();
@@ -45,18 +44,19 @@ impl Links {
             seen = seen || enter(netns)?;
         }
         if !seen {
-            closed.extend(elsewhere);
+            unreachable.extend(elsewhere);
         }
         for (netns, path) in netns::named().filter(|(netns, _)| !inhabited.contains_key(netns)) {
             if !inside(&path, || if has_ehash() { walk() } else { Ok(()) })? {
-                closed.push(netns);
+                unreachable.push(netns);
             }
         }
-        Ok(closed)
+        Ok(unreachable)
     }
 }
 
-/// From where to look, besides home: from each of the first, and from any of the second.
+/// Namespaces from which to look, besides our own: from each of the first, since they have tables of
+/// their own, and from any of the second, since they share one.
 fn places(inhabited: &BTreeMap<u32, bool>, home: Option<u32>) -> (Vec<u32>, Vec<u32>) {
     let is_apart = |netns| inhabited.get(&netns).copied().unwrap_or(false);
     let (apart, together): (Vec<_>, Vec<_>) =
@@ -64,10 +64,10 @@ fn places(inhabited: &BTreeMap<u32, bool>, home: Option<u32>) -> (Vec<u32>, Vec<
     (apart, if home.is_some_and(is_apart) { together } else { Vec::new() })
 }
 
-/// The network namespaces that somebody lives in, known to /proc or not; and whether each has a
+/// Reads which network namespaces somebody lives in, known to /proc or not; and whether each has a
 /// hash table of its own.
 fn inhabited(link: &Link) -> Result<BTreeMap<u32, bool>, ProbeError> {
-    let mut iter = Iter::new(link).map_err(refused("open iter/task"))?;
+    let mut iter = open(link)?;
     let mut buffer = vec![0; READ_MAX];
     let mut found = BTreeMap::new();
     loop {
@@ -82,12 +82,12 @@ fn inhabited(link: &Link) -> Result<BTreeMap<u32, bool>, ProbeError> {
             }
         }
     }
-    // What exits has left its namespaces.
+    // A task that exits has left its namespaces.
     found.remove(&0);
     Ok(found)
 }
 
-/// Whether it could look inside.
+/// Looks into a network namespace. Returns whether it could be entered.
 fn inside(
     path: &Path,
     look: impl FnOnce() -> Result<(), ProbeError> + Send,

@@ -21,9 +21,9 @@ impl Probe {
         if !config.transitions.is_empty() {
             probe.attach()?;
         }
-        probe.drop_privilege(true)?;
+        probe.drop_privilege()?;
         let tick = u64::try_from(clock::tick_length().as_nanos()).unwrap_or(0);
-        Ok(Monitor::new(probe, rules, Tick { ns: tick }, Vec::new()))
+        Ok(Monitor::new(probe, rules, Tick { ns: tick }))
     }
 }
 
@@ -77,6 +77,10 @@ impl Source for Probe {
 
     fn set_left_open(&mut self, yes: bool) {
         self.set_left_open(yes);
+    }
+
+    fn surprises(&self) -> Vec<String> {
+        self.surprises().iter().map(ToString::to_string).collect()
     }
 
     fn queue_bound(&self) -> u32 {

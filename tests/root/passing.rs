@@ -17,7 +17,7 @@ fn holding_back() -> Probe {
     let mut probe = Probe::open(&Config {
         watched: StateSet::CLOSE_WAIT,
         transitions: StateSet::CLOSE_WAIT,
-        brief: true,
+        scans: true,
         ring_size: 1 << 20,
         btf: None,
     })

@@ -1,0 +1,154 @@
+//! Transitions: they come through a ring buffer. Those that are likely to be undone at once are
+//! held back in the kernel, and taken from there (`transitions.h`).
+
+use std::cell::RefCell;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::ptr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use libbpf_rs::{RingBuffer, RingBufferBuilder};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+
+use super::error::{failed, refused};
+use super::{Probe, ProbeError};
+use crate::bpf::types::held_back;
+use crate::sock::event::{self, DecodeError, Record};
+
+/// The reader of the ring.
+pub(super) struct Ring {
+    /// Mapped only while records come: both mappings of it count as our memory, twice its size.
+    mapped: Option<RingBuffer<'static>>,
+    wakeups: Epoll,
+    inbox: Rc<RefCell<Inbox>>,
+}
+
+/// Records that have come through the ring, and how often bytes came that were no record.
+#[derive(Default)]
+struct Inbox {
+    records: Vec<Record>,
+    undecodable: u64,
+}
+
+impl Inbox {
+    fn put(&mut self, record: Result<Record, DecodeError>) {
+        match record {
+            Ok(record) => self.records.push(record),
+            Err(_) => self.undecodable += 1,
+        }
+    }
+}
+
+impl Ring {
+    pub(super) fn watch(ring: &impl AsFd) -> Result<Self, ProbeError> {
+        // Edge-triggered: a ring that has a record in it is always "ready", but only one that fills
+        // faster than it is read sends a wake-up.
+        let wakeups = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).and_then(|epoll| {
+            let edges = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
+            epoll.add(ring, edges).map(|()| epoll)
+        });
+        let wakeups = wakeups.map_err(failed("watch the ring"))?;
+        Ok(Self { mapped: None, wakeups, inbox: Rc::default() })
+    }
+
+    /// How often bytes came that were no record.
+    pub(super) fn undecodable(&self) -> u64 {
+        self.inbox.borrow().undecodable
+    }
+
+    /// Counts bytes that were no record, wherever they came from.
+    pub(super) fn count_undecodable(&self) {
+        self.inbox.borrow_mut().undecodable += 1;
+    }
+}
+
+impl Probe {
+    /// Waits until the ring fills, `stop` becomes readable, or the time is over; says whether it
+    /// is `stop`.
+    ///
+    /// # Errors
+    /// Where epoll fails.
+    pub fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<bool, ProbeError> {
+        // Rounded up: a wait of less than a millisecond is not a busy loop.
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        let wakeups = &self.ring.wakeups;
+        let mut fds = [
+            PollFd::new(wakeups.0.as_fd(), PollFlags::POLLIN),
+            PollFd::new(stop, PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed("poll the ring")(errno)),
+        }
+        let stopped = fds[1].any().unwrap_or(false);
+        // Takes the edge, so that it does not wake the next wait.
+        wakeups
+            .wait(&mut [EpollEvent::empty()], PollTimeout::ZERO)
+            .map_err(failed("poll the ring"))?;
+        Ok(stopped)
+    }
+
+    /// Takes everything that has come through the ring.
+    ///
+    /// # Errors
+    /// Where libbpf cannot read it.
+    pub fn take(&mut self) -> Result<Vec<Record>, ProbeError> {
+        if !self.has_records()? {
+            self.ring.mapped = None;
+            return Ok(Vec::new());
+        }
+        let ring = match self.ring.mapped.take() {
+            Some(ring) => ring,
+            None => self.map_ring().map_err(refused("map the ring buffer"))?,
+        };
+        self.ring.mapped.insert(ring).consume().map_err(refused("read the ring"))?;
+        Ok(mem::take(&mut self.ring.inbox.borrow_mut().records))
+    }
+
+    /// Holds back sockets that enter the states until the next [`Probe::take_passing`], or not. Before
+    /// that, and before a scan, it has to be off for [`SLACK_NS`](crate::sock::age::SLACK_NS): a
+    /// program that was just running may not have heard of it.
+    pub fn hold_back(&mut self, yes: bool) {
+        self.set_global(|bss| &mut bss.hold_back, yes);
+    }
+
+    /// Takes the records that were held back and not undone since. Records that [`Probe::take`]
+    /// returned before are older.
+    pub fn take_passing(&mut self) -> Vec<Record> {
+        let mut inbox = self.ring.inbox.borrow_mut();
+        let places = self.skeleton.maps.bss_data.as_deref_mut().map(|bss| &mut bss.held_back);
+        for place in places.into_iter().flatten().filter(|place| place.claims > 0) {
+            #[expect(unsafe_code, reason = "the programs may just be writing it")]
+            let found = unsafe {
+                let place = ptr::from_mut(place);
+                let found = place.read_volatile();
+                place.write_volatile(held_back::default());
+                found
+            };
+            if found.record.ktime > 0 {
+                inbox.put(event::transition(&found.record).map(Record::Transition));
+            }
+        }
+        mem::take(&mut inbox.records)
+    }
+
+    fn has_records(&self) -> Result<bool, ProbeError> {
+        let mut fds = [PollFd::new(self.skeleton.maps.ring.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).map_err(failed("poll the ring"))?;
+        Ok(fds[0].any().unwrap_or(false))
+    }
+
+    fn map_ring(&self) -> libbpf_rs::Result<RingBuffer<'static>> {
+        let inbox = Rc::clone(&self.ring.inbox);
+        let mut builder = RingBufferBuilder::new();
+        builder.add(&self.skeleton.maps.ring, move |bytes| {
+            inbox.borrow_mut().put(event::decode(bytes).map(|(record, _)| record));
+            0
+        })?;
+        builder.build()
+    }
+}
