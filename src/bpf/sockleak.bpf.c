@@ -1,17 +1,27 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 /*
- * on_set_state (a tracepoint) says when a socket changes its state, and on_skipped stands
- * in for it. The rest are iterators, of which a scan runs one after the other, and the last
- * perhaps at the same time as the first:
+ * Every program, the kernels that load it, and why there is more than one of a kind.
+ * src/probe/variants.rs decides, by what the kernel's BTF states; src/probe/scan.rs explains how
+ * the iterators work together.
  *
- *   scan_files*    which process holds which socket, and which listener;
- *   walk_queues*   what waits in the accept queues of these listeners;
- *   report_queued    tells of the latter;
- *   scan_netns     which network namespaces there are;
- *   scan_ehash*    the connections that none of them sees.
+ *   program               kernels       does
+ *   on_set_state          all           reports changes of state, from a tracepoint
+ *   on_skipped            all           does that where on_set_state was interrupted (6.1 and later)
+ *   scan_tasks            6.2 and later reads tables of descriptors: needs bpf_rdonly_cast()
+ *   report_kept           6.2 and later writes the records that scan_tasks keeps
+ *   scan_files            5.11 to 6.1   visits open files: needs bpf_sock_from_file()
+ *   scan_files_by_magic   before 5.11   does that by the magic number of a file's file system
+ *   walk_queues           5.17 and later notes what waits in accept queues: needs bpf_loop()
+ *   walk_queues_unrolled  5.9 to 5.16   does that for the first 1,024 of each queue
+ *   report_queued         5.9 and later writes a record for each of them
+ *   scan_ehash            5.17, 6.1 and later
+ *                                       walks through a hash table of connections: needs bpf_loop()
+ *   scan_ehash_apart      5.18 to 6.0   does that where the table hangs on a struct of its own
+ *   scan_ehash_unrolled   5.9 to 5.16   does that without bpf_loop()
+ *   scan_netns            6.1 and later names network namespaces, which can have their own table
  *
- * The first gives timing, the others give truth: the task that happens to run
- * when a FIN arrives has nothing to do with the socket.
+ * The tracepoint gives timing, the iterators give truth: the task that happens to run when a FIN
+ * arrives has nothing to do with the socket.
  */
 #include "transitions.h" /* on_set_state, on_skipped */
 #include "kept.h"	 /* report_kept */

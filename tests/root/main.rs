@@ -30,6 +30,7 @@ mod pidns;
 mod privilege;
 mod refusals;
 mod resets;
+mod scans;
 mod states;
 mod streams;
 mod text;
