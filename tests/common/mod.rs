@@ -60,6 +60,13 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Whether this kernel's BPF programs can call a helper (`bpf_…`), as its own type information lists them.
+pub(crate) fn has_helper(name: &str) -> bool {
+    let listed = name.replacen("bpf_", "BPF_FUNC_", 1);
+    let types = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
+    types.split(|byte| *byte == 0).any(|string| string == listed.as_bytes())
+}
+
 /// Says, in a form that a script finds, that this kernel lacks what a test needs.
 pub(crate) fn not_possible(test: &str, reason: impl std::fmt::Display) {
     // Not through println!, which the test runner would keep to itself.

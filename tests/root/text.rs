@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
+use nix::errno::Errno;
 use nix::pty::openpty;
 
 use crate::common::lines::Running;
@@ -123,7 +124,11 @@ fn no_line_has_a_hundred_columns() {
 
 /// What the tool prints to a terminal; None where there are no pseudo-terminals.
 fn on_a_terminal(leaker: &Leaker, no_color: bool) -> Option<String> {
-    let pty = openpty(None, None).ok()?;
+    let pty = match openpty(None, None) {
+        Ok(pty) => pty,
+        Err(Errno::ENOENT | Errno::ENODEV) => return None,
+        Err(error) => panic!("openpty: {error}"),
+    };
     let mut command = Command::new(binary());
     command.args(["list", "--netns", &leaker.netns.to_string()]);
     command.env_remove("NO_COLOR").env("TERM", "xterm-256color");
