@@ -7,10 +7,13 @@
 //! - `leaker script` takes orders on stdin, one a line, and answers each with one line of JSON:
 //!   `{"ok": ...}` or `{"error": "..."}`. `help` lists the orders.
 
+mod healthy;
 mod order;
 mod planted;
+mod ring;
 mod script;
 mod serve;
+mod traffic;
 
 use std::ffi::CString;
 use std::io;
@@ -59,6 +62,8 @@ enum Mode {
     },
     /// Print /proc/self/status
     Status,
+    /// Take connections from the unix socket on stdin, and read each to its end
+    Adopt,
     /// Do nothing, with the descriptors that were inherited, until the parent dies
     Hold {
         /// The process's name as bytes in hex
@@ -83,6 +88,7 @@ fn main() -> Result<()> {
             print!("{}", std::fs::read_to_string("/proc/self/status")?);
             Ok(())
         }
+        Mode::Adopt => healthy::adopt(),
         Mode::Hold { comm } => hold(&comm),
     }
 }

@@ -1,5 +1,6 @@
 //! The orders that `leaker script` takes, one a line.
 
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
 use clap::{Parser, ValueEnum};
@@ -21,6 +22,9 @@ pub(crate) enum Order {
         /// Have the clients speak MPTCP, whatever the listener speaks
         #[arg(long)]
         mptcp_clients: bool,
+        /// Listen at this address instead
+        #[arg(long)]
+        at: Option<IpAddr>,
     },
     /// Leave COUNT connections in one condition
     Plant {
@@ -39,8 +43,68 @@ pub(crate) enum Order {
     },
     /// Start to connect to the listener and do not wait for the outcome
     Dial,
+    /// Connect to any listener
+    Connect {
+        /// Its address
+        address: SocketAddr,
+    },
     /// Open a socket and do nothing with it
     Unconnected,
+    /// Open a socket and bind it to a port
+    Bound,
+    /// Open a socket, and connect to where nobody listens
+    Refused,
+    /// Dissolve a connection: connect() to no address family
+    Disconnect {
+        /// The connection
+        fd: RawFd,
+    },
+    /// Set the size of a buffer; a listener's is inherited by what it accepts
+    Buffer {
+        /// The socket
+        fd: RawFd,
+        /// Which of its buffers
+        side: Side,
+        /// Its size
+        bytes: usize,
+    },
+    /// Send once, or again and again
+    Send {
+        /// The connection
+        fd: RawFd,
+        /// How much
+        bytes: usize,
+        /// How many milliseconds to pause after each
+        every: Option<u64>,
+    },
+    /// Read once, all that was asked for, or again and again, what there is
+    Read {
+        /// The connection
+        fd: RawFd,
+        /// How much
+        bytes: usize,
+        /// How many milliseconds to pause after each
+        every: Option<u64>,
+    },
+    /// Read one connection to its end, and then shut down the sending side of another, in the background
+    Relay {
+        /// The one
+        from: RawFd,
+        /// The other
+        to: RawFd,
+    },
+    /// Wait until something has come
+    Await {
+        /// The connection
+        fd: RawFd,
+        /// What
+        what: Arrival,
+    },
+    /// Fetch the error that waits at a socket
+    FetchError {
+        /// The socket
+        fd: RawFd,
+    },
     /// Read to the end of file
     Drain {
         /// The connection
@@ -71,10 +135,18 @@ pub(crate) enum Order {
         /// The connection
         fd: RawFd,
     },
-    /// Shut down the sending side
+    /// Leave a socket to an io_uring's table of direct descriptors, and close our own descriptor
+    Install {
+        /// The connection or listener
+        fd: RawFd,
+    },
+    /// Shut down the sending side, or both
     Shutdown {
         /// The connection
         fd: RawFd,
+        /// Which
+        #[arg(default_value = "sending")]
+        direction: Shut,
     },
     /// Close a descriptor
     Close {
@@ -115,6 +187,17 @@ pub(crate) enum Order {
         /// At most so long
         milliseconds: u64,
     },
+    /// Have clients come and leave at a steady rate, in the background
+    Visits {
+        /// How many a second
+        per_second: u32,
+        /// How many milliseconds after its client's end of file the server closes
+        lateness: u64,
+    },
+    /// Start healthy traffic of every kind, in the background
+    Healthy,
+    /// Tell how many rounds of healthy traffic are over, by kind
+    Progress,
     /// Execute this program anew under another name, with the connections still open
     Exec {
         /// The name, bytes in hex
@@ -150,6 +233,32 @@ pub(crate) enum Kind {
     HalfClosed,
     /// Both sides are there
     Established,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Side {
+    /// What came and was not read
+    Receive,
+    /// What was written and not acknowledged
+    Send,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Arrival {
+    /// Something to read
+    Data,
+    /// The peer's end of file
+    Eof,
+    /// The end of both directions
+    End,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Shut {
+    /// We send no more
+    Sending,
+    /// We neither send nor receive any more
+    Both,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]

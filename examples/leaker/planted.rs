@@ -1,7 +1,7 @@
 //! Making connections, and bringing them into a condition for certain before a test looks.
 
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -55,15 +55,19 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn new(
         family: Family,
+        at: Option<IpAddr>,
         backlog: i32,
         protocol: Protocol,
         client_protocol: Protocol,
     ) -> Result<Self> {
-        let (domain, address) = match family {
+        let (domain, mut address) = match family {
             Family::V4 => (Domain::IPV4, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             Family::V6 => (Domain::IPV6, SocketAddr::from((Ipv6Addr::LOCALHOST, 0))),
             Family::Dual => (Domain::IPV6, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))),
         };
+        if let Some(at) = at {
+            address.set_ip(at);
+        }
         // `_raw` here and in accept(): children and a new program must inherit the descriptor.
         let socket = Socket::new_raw(domain, Type::STREAM, Some(protocol))?;
         if domain == Domain::IPV6 {
@@ -135,6 +139,16 @@ pub(crate) fn wait_for_end(socket: &Socket) -> Result<()> {
     // nix has no name for POLLRDHUP. POLLIN would be there with the first data already.
     wait_for(socket, PollFlags::from_bits_retain(nix::libc::POLLRDHUP))
         .context("waiting for the peer to leave")
+}
+
+/// Waits until there is something to read.
+pub(crate) fn wait_for_data(socket: &Socket) -> Result<()> {
+    wait_for(socket, PollFlags::POLLIN).context("waiting for data")
+}
+
+/// Waits until the connection is over in both directions.
+pub(crate) fn wait_for_both_ends(socket: &Socket) -> Result<()> {
+    wait_for(socket, PollFlags::POLLHUP).context("waiting for the connection to be over")
 }
 
 fn wait_for(socket: &Socket, event: PollFlags) -> Result<()> {

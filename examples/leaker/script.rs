@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, IoSlice, Read, Write};
-use std::net::Shutdown;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,15 +16,19 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt};
 use serde_json::{Value, json};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use sockleak::host::netns;
 
-use crate::order::{Direction, Kind, Order};
+use crate::healthy::Healthy;
+use crate::order::{Arrival, Direction, Kind, Order, Shut, Side};
 use crate::planted::{
-    Listener, Planted, address, printed, wait_for_connection, wait_for_end, wait_until,
+    Listener, Planted, address, printed, wait_for_both_ends, wait_for_connection, wait_for_data,
+    wait_for_end, wait_until,
 };
+use crate::ring::Ring;
+use crate::traffic;
 
 /// "leaker" in hex: a program started through /proc/self/exe would be called "exe".
 pub(crate) const OWN_NAME: &str = "6c65616b6572";
@@ -57,21 +62,23 @@ fn answer(outcome: Result<Value>) -> Result<()> {
 #[derive(Default)]
 struct Script {
     listeners: Vec<Listener>,
-    sockets: BTreeMap<RawFd, Socket>,
+    sockets: BTreeMap<RawFd, Arc<Socket>>,
     duplicates: BTreeMap<RawFd, OwnedFd>,
     in_flight: Vec<(UnixStream, UnixStream)>,
     children: Vec<Child>,
+    ring: Option<Ring>,
+    healthy: Option<Healthy>,
 }
 
 impl Script {
     fn carry_out(&mut self, order: Order) -> Result<Value> {
         match order {
-            Order::Listen { family, backlog, mptcp, mptcp_clients } => {
+            Order::Listen { family, backlog, mptcp, mptcp_clients, at } => {
                 let protocol = |mptcp| {
                     if mptcp { Protocol::MPTCP } else { Protocol::TCP }
                 };
                 let (ours, theirs) = (protocol(mptcp), protocol(mptcp || mptcp_clients));
-                let listener = Listener::new(family, backlog, ours, theirs)?;
+                let listener = Listener::new(family, at, backlog, ours, theirs)?;
                 let (fd, at) = (listener.socket.as_raw_fd(), listener.address()?);
                 self.listeners.push(listener);
                 return Ok(json!({ "fd": fd, "local": printed(at) }));
@@ -84,9 +91,46 @@ impl Script {
                 return Ok(serde_json::to_value(accepted)?);
             }
             Order::Dial => return self.dial(),
+            Order::Connect { address } => return self.connect(address),
             Order::Unconnected => {
                 let socket = Socket::new_raw(Domain::IPV4, Type::STREAM, None)?;
                 return Ok(json!(self.keep(socket)));
+            }
+            Order::Bound => {
+                let socket = Socket::new_raw(Domain::IPV4, Type::STREAM, None)?;
+                socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+                return Ok(json!(self.keep(socket)));
+            }
+            Order::Refused => return Ok(json!(self.keep(traffic::refused()?))),
+            Order::Disconnect { fd } => self.socket(fd)?.connect(&traffic::nowhere())?,
+            Order::Buffer { fd, side, bytes } => {
+                let socket = self.borrowed(fd)?;
+                match side {
+                    Side::Receive => setsockopt(&socket, sockopt::RcvBufForce, &bytes)?,
+                    Side::Send => setsockopt(&socket, sockopt::SndBufForce, &bytes)?,
+                }
+            }
+            Order::Send { fd, bytes, every: None } => {
+                (&**self.socket(fd)?).write_all(&vec![b'x'; bytes])?;
+            }
+            Order::Send { fd, bytes, every: Some(pause) } => {
+                traffic::send_on(self.socket(fd)?.clone(), bytes, Duration::from_millis(pause));
+            }
+            Order::Read { fd, bytes, every: None } => {
+                (&**self.socket(fd)?).read_exact(&mut vec![0; bytes])?;
+            }
+            Order::Read { fd, bytes, every: Some(pause) } => {
+                traffic::read_on(self.socket(fd)?.clone(), bytes, Duration::from_millis(pause));
+            }
+            Order::Relay { from, to } => {
+                traffic::relay(self.socket(from)?.clone(), self.socket(to)?.clone());
+            }
+            Order::Await { fd, what: Arrival::Data } => wait_for_data(self.socket(fd)?)?,
+            Order::Await { fd, what: Arrival::Eof } => wait_for_end(self.socket(fd)?)?,
+            Order::Await { fd, what: Arrival::End } => wait_for_both_ends(self.socket(fd)?)?,
+            Order::FetchError { fd } => {
+                let error = self.socket(fd)?.take_error()?;
+                return Ok(json!(error.context("no error waits")?.to_string()));
             }
             Order::Drain { fd } => return Ok(json!(drain(self.socket(fd)?)?)),
             Order::Dup { fd } => {
@@ -107,9 +151,13 @@ impl Script {
             }
             Order::Entrust { fd } => self.entrust(fd)?,
             Order::SendAway { fd } => self.send_away(fd)?,
-            Order::Shutdown { fd } => {
+            Order::Install { fd } => return self.install(fd),
+            Order::Shutdown { fd, direction } => {
                 wait_for_connection(self.socket(fd)?)?;
-                self.socket(fd)?.shutdown(Shutdown::Write)?;
+                self.socket(fd)?.shutdown(match direction {
+                    Shut::Sending => Shutdown::Write,
+                    Shut::Both => Shutdown::Both,
+                })?;
             }
             Order::Close { fd } => self.close(fd)?,
             Order::CloseAll => {
@@ -134,6 +182,14 @@ impl Script {
                 setrlimit(Resource::RLIMIT_NOFILE, descriptors, hard)?;
             }
             Order::Churn { count, milliseconds } => return self.churn(count, milliseconds),
+            Order::Visits { per_second, lateness } => {
+                let address = traffic::visits(per_second, Duration::from_millis(lateness))?;
+                return Ok(json!({ "fd": -1, "local": printed(address) }));
+            }
+            Order::Healthy => self.healthy = Some(Healthy::start()?),
+            Order::Progress => {
+                return Ok(self.healthy.as_ref().context("no healthy traffic yet")?.progress());
+            }
             Order::Exec { comm } => {
                 let error = Command::new("/proc/self/exe").args(["script", "--comm", &comm]).exec();
                 return Err(error).context("exec");
@@ -147,13 +203,22 @@ impl Script {
         self.listeners.last_mut().context("no listener yet")
     }
 
-    fn socket(&self, fd: RawFd) -> Result<&Socket> {
+    /// A connection's descriptor, or a listener's.
+    fn borrowed(&self, fd: RawFd) -> Result<BorrowedFd<'_>> {
+        let listener = self.listeners.iter().find(|one| one.socket.as_raw_fd() == fd);
+        match listener {
+            Some(listener) => Ok(listener.socket.as_fd()),
+            None => Ok(self.socket(fd)?.as_fd()),
+        }
+    }
+
+    fn socket(&self, fd: RawFd) -> Result<&Arc<Socket>> {
         self.sockets.get(&fd).with_context(|| format!("descriptor {fd} is no connection of mine"))
     }
 
     fn keep(&mut self, socket: Socket) -> RawFd {
         let fd = socket.as_raw_fd();
-        self.sockets.insert(fd, socket);
+        self.sockets.insert(fd, Arc::new(socket));
         fd
     }
 
@@ -242,6 +307,25 @@ impl Script {
         }
         let local = printed(address(&client.local_addr()?)?);
         Ok(json!({ "fd": self.keep(client), "local": local, "remote": printed(server) }))
+    }
+
+    fn connect(&mut self, to: SocketAddr) -> Result<Value> {
+        let socket = Socket::new_raw(Domain::for_address(to), Type::STREAM, None)?;
+        socket.connect(&to.into()).with_context(|| format!("connecting to {to}"))?;
+        let planted = Planted::of(&socket, to)?;
+        self.keep(socket);
+        Ok(serde_json::to_value(planted)?)
+    }
+
+    fn install(&mut self, fd: RawFd) -> Result<Value> {
+        if self.ring.is_none() {
+            self.ring = Some(Ring::new()?);
+        }
+        let ring = self.ring.as_mut().context("no ring")?;
+        let slot = ring.install(fd)?;
+        let ring = ring.fd();
+        self.close(fd)?;
+        Ok(json!({ "ring_fd": ring, "ring_slot": slot }))
     }
 
     fn fork(&mut self, comm: &str) -> Result<Value> {

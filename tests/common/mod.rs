@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
-pub(crate) use leaker::{Conn, Kind, Leaker, Listener};
+pub(crate) use leaker::{Conn, Kind, Leaker, Listener, Slot};
 pub(crate) use report::{Report, Row, Want, assert_rows, has_rows};
 pub(crate) use tool::{Events, Ran, Watch, list, sockleak};
 

@@ -1,8 +1,10 @@
 //! The tool's JSON as values, and the rows that a test wants to see.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::leaker::{Conn, Leaker};
 
@@ -13,7 +15,7 @@ pub(crate) struct Report {
     pub(crate) time: String,
     pub(crate) complete: bool,
     #[serde(default)]
-    pub(crate) incomplete: Vec<String>,
+    pub(crate) incomplete: Vec<Reason>,
     pub(crate) lost_events: u64,
     #[serde(default)]
     pub(crate) sockets: Vec<Row>,
@@ -23,6 +25,9 @@ pub(crate) struct Report {
     pub(crate) listeners: Vec<Queue>,
     #[serde(default)]
     pub(crate) groups: Vec<Group>,
+    /// Sockets of the class `stranded` by verdict, shown or not
+    #[serde(default)]
+    pub(crate) stranded: BTreeMap<String, u64>,
 }
 
 impl Report {
@@ -45,9 +50,41 @@ impl Report {
         row
     }
 
+    /// The only row of a connection's end; panics when there is another number of them.
+    #[track_caller]
+    pub(crate) fn row(&self, conn: &Conn) -> &Row {
+        let rows = self.rows(conn);
+        let [row] = rows[..] else { panic!("not one row of {conn:?}: {:#?}", self.sockets) };
+        row
+    }
+
+    /// The rows of a connection's end.
+    pub(crate) fn rows(&self, conn: &Conn) -> Vec<&Row> {
+        let is_it = |row: &&Row| row.local == conn.local && row.remote == conn.remote;
+        self.sockets.iter().filter(is_it).collect()
+    }
+
+    /// Class and verdict of a connection's end, where it has one row.
+    pub(crate) fn kind(&self, conn: &Conn) -> Option<(&str, &str)> {
+        let rows = self.rows(conn);
+        let [row] = rows[..] else { return None };
+        Some(row.kind())
+    }
+
+    pub(crate) fn stranded(&self, verdict: &str) -> u64 {
+        self.stranded.get(verdict).copied().unwrap_or(0)
+    }
+
     pub(crate) fn all_ages_are(&self, word: &str) -> bool {
         self.sockets.iter().all(|row| row.age_is == word)
     }
+}
+
+/// Why an answer may be incomplete.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Reason {
+    pub(crate) reason: String,
+    pub(crate) text: String,
 }
 
 /// One leaked socket in the hands of one process.
@@ -57,11 +94,18 @@ pub(crate) struct Row {
     pub(crate) cookie: Option<u64>,
     pub(crate) netns: u64,
     pub(crate) family: String,
+    pub(crate) direction: Option<String>,
     pub(crate) local: String,
     pub(crate) remote: String,
     pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) class: String,
     pub(crate) verdict: Option<String>,
     pub(crate) unread_bytes: Option<u64>,
+    #[serde(default)]
+    pub(crate) maybe_farewell: bool,
+    pub(crate) bytes_received: Option<u64>,
+    pub(crate) bytes_acked: Option<u64>,
     pub(crate) age_seconds: Option<f64>,
     pub(crate) age_is: String,
     pub(crate) age_at_most_seconds: Option<f64>,
@@ -71,6 +115,26 @@ pub(crate) struct Row {
     pub(crate) uid: Option<u32>,
     pub(crate) fds: Vec<i32>,
     pub(crate) ownership: String,
+    pub(crate) relay: Option<Relay>,
+    pub(crate) inherited: Option<Value>,
+    pub(crate) ring_fd: Option<i32>,
+    pub(crate) ring_slot: Option<u32>,
+    pub(crate) peer_pid: Option<u32>,
+    pub(crate) peer_comm: Option<String>,
+}
+
+impl Row {
+    pub(crate) fn kind(&self) -> (&str, &str) {
+        (&self.class, self.verdict.as_deref().unwrap_or_default())
+    }
+}
+
+/// The other socket of a relay.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Relay {
+    pub(crate) sock: String,
+    pub(crate) local: String,
+    pub(crate) remote: String,
 }
 
 /// One process that holds leaked sockets.
@@ -80,6 +144,11 @@ pub(crate) struct Process {
     pub(crate) comm: Option<String>,
     pub(crate) uid: Option<u32>,
     pub(crate) leaked: u64,
+    #[serde(default)]
+    pub(crate) stranded: u64,
+    /// How many descriptors there are of each kind
+    #[serde(default)]
+    pub(crate) descriptors: BTreeMap<String, Option<u64>>,
     pub(crate) open_fds: Option<u64>,
     pub(crate) fd_limit: Option<u64>,
     pub(crate) leaked_per_minute: Option<f64>,
@@ -97,15 +166,18 @@ pub(crate) struct Queue {
     pub(crate) backlog: u64,
     pub(crate) max_backlog: u64,
     pub(crate) never_accepted: u64,
+    /// Every process that holds it
+    #[serde(default)]
+    pub(crate) holders: Vec<Value>,
 }
 
 /// One line of `--group-by`.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Group {
-    pub(crate) key: serde_json::Value,
+    pub(crate) key: Value,
     pub(crate) count: u64,
     pub(crate) oldest_age_seconds: Option<f64>,
-    pub(crate) verdicts: std::collections::BTreeMap<String, u64>,
+    pub(crate) verdicts: BTreeMap<String, u64>,
 }
 
 /// What a row has to say, apart from its ages and the kernel's own numbers.

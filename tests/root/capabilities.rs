@@ -83,7 +83,7 @@ fn what_cannot_be_seen_is_told() {
         assert_eq!(ran.code, Some(4), "with {kept:?}: {ran:?}");
         let report = ran.report();
         assert!(!report.complete, "{ran:?}");
-        let reasons = report.incomplete.concat();
+        let reasons = report.incomplete.iter().map(|one| one.text.as_str()).collect::<String>();
         assert!(reasons.contains("CAP_SYS_ADMIN"), "with {kept:?}: {reasons}");
     }
 }
