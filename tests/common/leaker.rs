@@ -126,7 +126,12 @@ impl Leaker {
 
     /// Another process in the same network namespace.
     pub(crate) fn start_beside(&self) -> Self {
-        self.inside(|| Self::run(Command::new(binary()).arg("script")))
+        self.start_beside_named(b"leaker")
+    }
+
+    pub(crate) fn start_beside_named(&self, name: &[u8]) -> Self {
+        let comm = hex(name);
+        self.inside(|| Self::run(Command::new(binary()).args(["script", "--comm", &comm])))
     }
 
     /// A workload in a new network namespace, started by another program: the last of its arguments

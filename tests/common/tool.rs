@@ -65,7 +65,13 @@ pub(crate) fn sockleak<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Ran {
 /// The report of `list --json` on the workload's namespace. Its exit code has to fit.
 #[track_caller]
 pub(crate) fn list(leaker: &Leaker, options: &[&str]) -> Report {
-    let netns = leaker.netns.to_string();
+    list_in(leaker.netns, options)
+}
+
+/// The same on any network namespace.
+#[track_caller]
+pub(crate) fn list_in(netns: u64, options: &[&str]) -> Report {
+    let netns = netns.to_string();
     let ran = sockleak(&[&["list", "--json", "--netns", &netns][..], options].concat());
     assert!(matches!(ran.code, Some(0 | 1 | 4)), "{ran:?}");
     let report = ran.report();
