@@ -90,23 +90,6 @@ fn a_very_long_queue_is_never_cut_in_silence() {
 }
 
 #[test]
-fn two_processes_that_share_a_listener_have_a_row_each() {
-    let mut leaker = Leaker::start();
-    let listener = leaker.listen("v4");
-    let child = leaker.fork();
-    let queued = leaker.plant(Kind::NeverAccepted, 2);
-    let row = |conn| Want::queued(&leaker, conn, listener.fd);
-    let wants = queued.iter().flat_map(|conn| [row(conn), row(conn).pid(child)]);
-    let report = list(&leaker, &[]);
-    assert_rows(&report, wants);
-    let mut pids: Vec<_> = report.listeners.iter().map(|queue| queue.pid).collect();
-    pids.sort_unstable();
-    let mut holders = [Some(leaker.pid), Some(child)];
-    holders.sort_unstable();
-    assert_eq!(pids, holders);
-}
-
-#[test]
 fn live_connections_in_a_queue_are_no_leaks() {
     let mut leaker = Leaker::start();
     let listener = leaker.listen("v4");

@@ -12,7 +12,7 @@ fn trickle(leaker: &mut Leaker) -> Conn {
     conn
 }
 
-/// An answer of 4 MB lies in the send buffer, and the client is too slow for it, or has stopped reading. The end
+/// An answer of 8 MB lies in the send buffer, and the client is too slow for it, or has stopped reading. The end
 /// that answers.
 fn download(leaker: &mut Leaker, client_reads: bool) -> Conn {
     let listener = leaker.listen("v4");
@@ -20,12 +20,12 @@ fn download(leaker: &mut Leaker, client_reads: bool) -> Conn {
     leaker.receive_buffer(listener.fd, 8000);
     let client = leaker.plant_one(Kind::Established);
     let server = client.other_end();
-    leaker.send_buffer(server.fd(), 16 << 20);
+    leaker.send_buffer(server.fd(), 32 << 20);
     leaker.shutdown(client.fd());
     leaker.await_eof(server.fd());
-    leaker.send(server.fd(), 4 << 20);
+    leaker.send(server.fd(), 8 << 20);
     if client_reads {
-        leaker.read_on(client.fd(), 1000, Duration::from_millis(50));
+        leaker.read_on(client.fd(), 4000, Duration::from_millis(25));
     }
     server
 }

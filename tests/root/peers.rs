@@ -29,18 +29,3 @@ fn the_process_at_the_other_end() {
     let unasked = list(&leaker, &[]);
     assert!(unasked.sockets.iter().all(|row| row.peer_pid.is_none()), "{unasked:#?}");
 }
-
-/// The same two addresses in another network namespace are another connection.
-#[test]
-fn only_in_the_same_network_namespace() {
-    let mut leaker = Leaker::start();
-    let listener = leaker.listen("v4");
-    let mut client = leaker.start_beside();
-    let conn = client.connect(&listener.local);
-    leaker.accept(1);
-    client.shutdown(conn.fd());
-    crate::common::wait_until("an end of file", || list(&leaker, &[]).sockets.len() == 1);
-    let elsewhere = Leaker::listening();
-    assert_ne!(elsewhere.netns, leaker.netns);
-    assert_eq!(list(&leaker, &["--peer"]).only_row().peer_pid, Some(client.pid));
-}

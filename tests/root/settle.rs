@@ -31,5 +31,5 @@ fn what_is_no_duration_is_refused() {
     let leaker = Leaker::start();
     let ran = list_text(&leaker, &["--settle", "soon"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
-    assert!(ran.stderr.contains("--settle"), "{ran:?}");
+    assert!(ran.stderr.contains("--settle") && ran.stderr.contains("soon"), "{ran:?}");
 }
