@@ -106,3 +106,16 @@ fn a_peer_that_vanished() {
     assert_eq!(report.kind(&conn), Some(("stranded", "unanswered")), "{report:#?}");
     assert_eq!(report.rows(&healthy.other_end()).len(), 0, "{report:#?}");
 }
+
+/// The same where no cable can be had: nothing arrives any more, and nothing is answered.
+#[test]
+fn a_loopback_that_is_down() {
+    let mut leaker = Leaker::listening();
+    let conn = leaker.plant_one(Kind::Established);
+    leaker.loopback("down");
+    leaker.send(conn.fd(), 1000);
+    wait_until("a second without an answer", || list(&leaker, &IDLE).stranded("unanswered") == 1);
+    let report = list(&leaker, &STRANDED);
+    assert_eq!(report.sockets.len(), 1, "{report:#?}");
+    assert_eq!(report.kind(&conn), Some(("stranded", "unanswered")), "{report:#?}");
+}
