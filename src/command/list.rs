@@ -4,7 +4,7 @@ use std::{mem, thread};
 
 use anyhow::Result;
 
-use super::output::{reader_has_gone, say_why_incomplete, show, show_footer};
+use super::output::{reader_has_gone, say_why_incomplete, say_why_unknown, show, show_footer};
 use crate::cli::ReportArgs;
 use crate::exit::Exit;
 use crate::host::clock::Moment;
@@ -31,6 +31,7 @@ impl Args {
         let report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
         let shown = show(&report, args, false).and_then(|()| show_footer(&report, args));
         say_why_incomplete(&report, args);
+        say_why_unknown(&report);
         // A reader that has gone changes nothing: the whole answer is known.
         reader_has_gone(shown)?;
         let exit = Exit::from(&report);

@@ -6,8 +6,10 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::{Context, Result};
 
 use crate::cli::{Format, ReportArgs};
-use crate::report::Report;
+use crate::host::pidns;
 use crate::report::group::Grouped;
+use crate::report::Report;
+use crate::report::row::Ownership;
 use crate::view::text::Style;
 use crate::view::{json, text};
 
@@ -56,6 +58,21 @@ pub(super) fn show_footer(report: &Report<'_>, args: &ReportArgs) -> io::Result<
         }
     }
     Ok(())
+}
+
+/// Says why holders are unknown, where it is because they are outside our PID namespace; whether it
+/// had to.
+pub(super) fn say_why_unknown(report: &Report<'_>) -> bool {
+    let mut rows = report.sockets.iter();
+    let must = pidns::is_inner() && rows.any(|row| row.ownership == Ownership::Unknown);
+    if must {
+        note(format_args!(
+            "holders outside of this PID namespace (a container's) cannot be seen, and print as \
+             unknown: {}",
+            pidns::REMEDY
+        ));
+    }
+    must
 }
 
 /// Says in words why a report may be incomplete. JSON has it in the report.

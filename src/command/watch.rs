@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::output::{note, reader_has_gone, say_why_incomplete, show};
+use super::output::{note, reader_has_gone, say_why_incomplete, say_why_unknown, show};
 use crate::cli::{Format, ReportArgs, value};
 use crate::exit::Exit;
 use crate::host::clock::Moment;
@@ -34,6 +34,7 @@ impl Args {
         let stop = Stop::on_signals()?;
         let mut trend = Trend::default();
         let mut footer = None;
+        let mut unknown_is_said = false;
         loop {
             monitor.refresh()?;
             let now = Moment::now();
@@ -50,6 +51,7 @@ impl Args {
                     footer = line;
                 }
             }
+            unknown_is_said = unknown_is_said || say_why_unknown(&report);
             let exit = Exit::from(&report);
             if reader_has_gone(shown)? {
                 return Ok(Exit::Clean);

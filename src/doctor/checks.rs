@@ -22,6 +22,7 @@ pub fn checks(facts: &Facts) -> Vec<Check> {
         facts.missing.iter().map(|(feature, missing)| capabilities(facts, feature, missing)),
     );
     checks.extend([
+        seccomp(facts.seccomp),
         user_namespace(facts),
         lockdown(facts),
         unprivileged_bpf(facts),
@@ -126,6 +127,16 @@ fn needs_more_locked_memory(facts: &Facts) -> bool {
     counts && facts.files.locked_memory.is_some_and(|limit| limit < LOCKED_BYTES)
 }
 
+fn seccomp(refuses_bpf: Option<bool>) -> Check {
+    let name = "seccomp";
+    match refuses_bpf {
+        Some(true) => Check::missing(name, "a container's filter refuses bpf()")
+            .remedy(crate::host::seccomp::REMEDY),
+        Some(false) => Check::ok(name, "no filter refuses bpf()"),
+        None => Check::ok(name, "not known: without the capabilities, bpf() is refused anyway"),
+    }
+}
+
 fn user_namespace(facts: &Facts) -> Check {
     match facts.in_user_namespace {
         false => Check::ok("user-namespace", "the host's"),
@@ -175,7 +186,7 @@ fn pid_namespace(facts: &Facts) -> Check {
             "a container's: only the processes in it are seen, and what others hold prints as \
              unknown",
         )
-        .remedy("run it in the host's (docker run --pid=host)");
+        .remedy(pidns::REMEDY);
     }
     Check::ok(name, "the host's: every process is seen")
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::sys::utsname::uname;
 
-use crate::host::privilege::{self, FEATURES, Feature, Missing};
-use crate::host::{clock, pidns};
+use crate::host::privilege::{self, CORE, FEATURES, Feature, Missing};
+use crate::host::{clock, pidns, seccomp};
 use crate::probe::KernelTypes;
 
 /// What is known of a host.
@@ -21,6 +21,8 @@ pub struct Facts {
     pub types: Result<Types, String>,
     /// For each feature, what it lacks.
     pub missing: Vec<(Feature, Missing)>,
+    /// Whether a seccomp filter refuses bpf(); not known without the capabilities.
+    pub seccomp: Option<bool>,
     /// Whether our user namespace is not the host's.
     pub in_user_namespace: bool,
     /// How long a tick of the kernel's clock takes.
@@ -102,6 +104,7 @@ impl Facts {
                 .map(|types| Types::of(&types))
                 .map_err(|error| error.to_string()),
             missing: FEATURES.map(|feature| (feature, feature.missing())).into(),
+            seccomp: CORE.missing().is_empty().then(seccomp::refuses_bpf),
             in_user_namespace: privilege::in_user_namespace(),
             tick: clock::tick_length(),
             pid: std::process::id(),

@@ -8,6 +8,9 @@ use std::path::Path;
 /// The inode of the host's: `PROC_PID_INIT_INO` in the kernel.
 pub const INITIAL: u32 = 0xEFFF_FFFC;
 
+/// What to do about what cannot be seen from another.
+pub const REMEDY: &str = "run it in the host's (docker run --pid=host)";
+
 /// The inode of our PID namespace.
 ///
 /// # Errors
@@ -16,10 +19,15 @@ pub fn own() -> io::Result<u32> {
     of_proc(Path::new("/proc"))
 }
 
-/// The same for another place of /proc.
+/// Whether there are processes that we cannot see, because we are not in the host's.
+pub fn is_inner() -> bool {
+    own().is_ok_and(|own| own != INITIAL)
+}
+
+/// The inode of the PID namespace that we have in this /proc.
 ///
 /// # Errors
-/// Likewise.
+/// As [`own`].
 pub fn of_proc(proc: &Path) -> io::Result<u32> {
     let namespaces = proc.join("self/ns");
     match fs::metadata(namespaces.join("pid")) {

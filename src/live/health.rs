@@ -152,3 +152,57 @@ pub struct Health {
     /// When the last scan began: ns, `CLOCK_MONOTONIC`; 0 if there was none.
     pub scanned: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn every_reason() -> [Incomplete; 10] {
+        let listener = Endpoint::new([0; 16], 80);
+        [
+            Incomplete::EventsLost(11),
+            Incomplete::RecordsUnreadable(12),
+            Incomplete::TableFull(13),
+            Incomplete::QueuesTruncated(14),
+            Incomplete::QueueTruncated { listener, netns: 5, bound: 15 },
+            Incomplete::NetnsUnreachable(vec![5, 6]),
+            Incomplete::WalkTruncated,
+            Incomplete::UnknownKernel("struct sock".to_owned()),
+            Incomplete::ScanOverdue { age: Duration::from_secs(16), cost: Duration::from_secs(1) },
+            Incomplete::OwnersUnknown(17),
+        ]
+    }
+
+    #[test]
+    fn each_reason_has_a_word_and_a_sentence_with_its_facts() {
+        let words: BTreeSet<_> = every_reason().iter().map(Incomplete::reason).collect();
+        assert_eq!(words.len(), every_reason().len());
+        for word in words {
+            assert!(word.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{word}");
+        }
+        let facts = ["11", "12", "13", "14", "15", "", "", "struct sock", "16.0 s", "17"];
+        for (reason, fact) in every_reason().iter().zip(facts) {
+            let sentence = reason.to_string();
+            assert!(sentence.contains(fact) && sentence.len() > 40, "{sentence}");
+            let json = serde_json::to_value(reason).unwrap();
+            assert_eq!(json["reason"], reason.reason());
+            assert_eq!(json["text"], *sentence);
+            assert_eq!(json.as_object().map(serde_json::Map::len), Some(2));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_elsewhere_does_not_concern_who_asks_for_a_namespace() {
+        for reason in every_reason() {
+            assert!(reason.concerns(&[]), "{reason:?}");
+            assert!(reason.concerns(&[5]) && reason.concerns(&[7, 5]), "{reason:?}");
+            let is_of_netns = matches!(
+                reason,
+                Incomplete::QueueTruncated { .. } | Incomplete::NetnsUnreachable(_)
+            );
+            assert_eq!(reason.concerns(&[7]), !is_of_netns, "{reason:?}");
+        }
+    }
+}

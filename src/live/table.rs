@@ -45,7 +45,7 @@ pub struct Table {
     socks: IndexMap<SockPtr, Tracked, FxBuildHasher>,
     queues: HashMap<SockPtr, Queue>,
     processes: FxHashMap<Pid, Process>,
-    /// What events have said of sockets that are not in the table: a scan may find them.
+    /// What events have said that counts once a scan has found the sockets.
     notes: Notes,
     /// Sockets in CLOSE_WAIT, each with the one that its holder shut down for it.
     relays: FxHashMap<SockPtr, SockPtr>,

@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::slice;
 
@@ -15,6 +15,7 @@ use libbpf_rs::AsRawLibbpf;
 use libbpf_rs::btf::types::{Enum, Func, Ptr, Struct, Typedef};
 use libbpf_rs::btf::{Btf, BtfType, HasSize, TypeId};
 use libbpf_rs::libbpf_sys::btf__raw_data;
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -24,6 +25,9 @@ use super::error::{collect_notes, refused, take_notes};
 const SYSFS: &str = "/sys";
 const SYSFS_BTF: &str = "/sys/kernel/btf";
 const SYSFS_VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// A kernel's BTF takes 4 to 10 MB, and less than 64 MiB inside a vmlinux without debug information.
+const LARGEST_FILE: u64 = 64 << 20;
 
 /// What the kernel's BTF tells of it.
 pub struct KernelTypes {
@@ -179,8 +183,13 @@ fn fingerprint(btf: &Btf<'_>) -> (usize, Vec<Option<TypeId>>) {
 }
 
 fn parse(file: &Path) -> Result<Btf<'static>, ProbeError> {
-    // libbpf would not say why.
-    File::open(file).map_err(|error| ProbeError::bad_btf(file, error))?;
+    // libbpf would not say why, would wait for the writer of a FIFO, and read whatever there is.
+    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(file);
+    let found = opened.and_then(|file| file.metadata());
+    let found = found.map_err(|error| ProbeError::bad_btf(file, error))?;
+    if !found.is_file() || found.len() > LARGEST_FILE {
+        return Err(ProbeError::bad_btf(file, "it is not a regular file of at most 64 MiB"));
+    }
     Btf::from_path(file).map_err(|_| {
         take_notes();
         ProbeError::bad_btf(file, "it holds no type information")

@@ -7,7 +7,9 @@ use std::{io, mem};
 use libbpf_rs::{PrintLevel, set_print};
 use thiserror::Error;
 
+use crate::host::limits::TooLow;
 use crate::host::privilege::{self, Missing};
+use crate::host::seccomp;
 
 /// Why it cannot work here. One line, with the remedy.
 #[derive(Debug, Error)]
@@ -15,6 +17,18 @@ pub enum ProbeError {
     /// Without privilege.
     #[error("missing {0}: {remedy}", remedy = privilege::remedy())]
     Privilege(Missing),
+    /// Behind a seccomp filter.
+    #[error(
+        "a seccomp filter refuses bpf(), although the capabilities are there: {}",
+        seccomp::REMEDY
+    )]
+    Seccomp,
+    /// Within too low a limit.
+    #[error("{0}")]
+    Limit(TooLow),
+    /// Without a /proc that shows us.
+    #[error("cannot find our PID namespace in /proc: {0}: mount it (mount -t proc proc /proc)")]
+    NoProc(io::Error),
     /// Without type information on the kernel.
     #[error(
         "no type information (BTF) on this kernel: use a kernel built with \
@@ -59,7 +73,7 @@ pub enum ProbeError {
 
 /// What helps where the file given with `--btf` does not.
 const BTF_REMEDY: &str = "give a copy of this kernel's /sys/kernel/btf/vmlinux, or its vmlinux \
-                          with BTF inside (no file helps a kernel built without \
+                          with BTF inside, of 64 MiB at most (no file helps a kernel built without \
                           CONFIG_DEBUG_INFO_BTF)";
 
 impl ProbeError {

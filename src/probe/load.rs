@@ -117,7 +117,7 @@ fn configure(
         };
         rodata.jiffies_per_hour = jiffies_per_hour();
         rodata.wakeup_bytes = u64::from(config.ring_size / 4);
-        rodata.pid_namespace = pidns::own().map_err(failed("find our PID namespace in /proc"))?;
+        rodata.pid_namespace = pidns::own().map_err(ProbeError::NoProc)?;
     }
     let loaded = programs(facts, config);
     for mut program in open.open_object_mut().progs_mut() {

@@ -37,6 +37,7 @@ use self::variants::{KernelFacts, Surprise, queue_bound, surprises};
 use crate::bpf::SockleakSkel;
 use crate::bpf::types::bss;
 use crate::host::privilege::{self, NAMESPACES};
+use crate::host::{limits, seccomp};
 use crate::sock::state::StateSet;
 
 /// What to load.
@@ -73,7 +74,11 @@ impl Probe {
     /// # Errors
     /// Everything that can be missing is missed here.
     pub fn open(config: &Config) -> Result<Self, ProbeError> {
+        limits::check().map_err(ProbeError::Limit)?;
         privilege::check().map_err(ProbeError::Privilege)?;
+        if seccomp::refuses_bpf() {
+            return Err(ProbeError::Seccomp);
+        }
         collect_notes();
         let own_socket = UnixDatagram::unbound().map_err(failed("open a socket"))?;
         let Loaded { skeleton, programs, facts } = load(config, &own_socket)?;

@@ -103,8 +103,8 @@ fn a_bad_file_is_refused_in_one_line() {
 
 #[test]
 fn doctor_tells_of_it() {
-    let copy = Copy::of_kernel("doctor");
-    let foreign = Copy::new("doctor-foreign", &EMPTY);
+    let copy = Copy::of_kernel("btf-doctor");
+    let foreign = Copy::new("btf-doctor-foreign", &EMPTY);
     let status = |arguments: &[&str]| {
         let ran = where_hidden("/sys/kernel/btf", arguments);
         let said: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();

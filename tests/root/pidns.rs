@@ -1,10 +1,11 @@
 //! PIDs are those that the reader sees: in a PID namespace, those of that namespace.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use crate::common::lines::Running;
 use crate::common::tool::{Event, Ran, binary};
-use crate::common::{Events, Leaker, Want, assert_rows, list, wait_until};
+use crate::common::{DEADLINE, Events, Leaker, Report, Want, assert_rows, list, wait_until};
 
 /// A process's numbers, from the host's PID namespace inwards.
 fn numbers(pid: u32) -> Vec<u32> {
@@ -64,7 +65,7 @@ fn tool_beside(pid: u32) -> Command {
 fn list_by(mut tool: Command, leaker: &Leaker) -> crate::common::Report {
     let netns = leaker.netns.to_string();
     let ran = Ran::of(tool.args(["list", "--json", "--netns", &netns]));
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), ""), "{ran:?}");
     ran.report()
 }
 
@@ -128,6 +129,30 @@ fn what_others_hold_is_unknown() {
     let mut tool = tool_beside(on_the_host(&inside));
     let ran = outside.inside(|| Ran::of(tool.args(["list", "--json", "--netns", &netns])));
     assert_rows(&ran.report(), [Want::held(&outside, &leak).ownerless("unknown")]);
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    assert!(ran.stderr.contains("docker run --pid=host"), "{ran:?}");
+}
+
+/// Where watch does not see holders, it says why, and only once.
+#[test]
+fn watch_says_once_why_holders_are_unknown() {
+    let mut outside = Leaker::listening();
+    let inside = contained(1);
+    let netns = outside.netns.to_string();
+    let mut tool = tool_beside(on_the_host(&inside));
+    tool.args(["watch", "--json", "--interval", "100ms", "--netns", &netns]).stdin(Stdio::null());
+    let mut watch = outside.inside(|| Running::start(&mut tool));
+    let mut next = || Report::parse(&watch.line(DEADLINE).unwrap());
+    assert!(next().sockets.is_empty());
+    outside.leak();
+    let is_unknown = |report: &Report| report.sockets.iter().any(|row| row.ownership == "unknown");
+    wait_until("the leak is seen", || is_unknown(&next()));
+    for _ in 0..3 {
+        assert!(is_unknown(&next()));
+    }
+    let said = watch.stderr();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("docker run --pid=host"), "{said}");
 }
 
 /// Without a /proc that shows us, our own PID namespace is not known, and so no PID can be.
@@ -139,5 +164,5 @@ fn without_proc_nothing_is_guessed() {
     let ran = Ran::of(tool.arg("list"));
     assert_eq!((ran.code, ran.text()), (Some(3), ""), "{ran:?}");
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
-    assert!(ran.stderr.contains("/proc"), "{ran:?}");
+    assert!(ran.stderr.contains("mount -t proc proc /proc"), "{ran:?}");
 }

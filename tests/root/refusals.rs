@@ -63,7 +63,7 @@ fn help_without_privilege() {
 }
 
 /// Runs the tool where each of these folders is empty.
-fn with_empty(folders: &[&str]) -> Ran {
+pub(crate) fn with_empty(folders: &[&str]) -> Ran {
     need_root();
     thread::scope(|scope| {
         let run = || {

@@ -21,6 +21,7 @@ fn fit() -> Facts {
             mptcp: true,
         }),
         missing: FEATURES.map(|feature| (feature, Missing::default())).into(),
+        seccomp: Some(false),
         in_user_namespace: false,
         tick: Duration::from_millis(4),
         pid: 77,
@@ -82,6 +83,8 @@ fn each_thing_is_missed() {
     assert_eq!(complaints(old), [("kernel", Missing), ("iter/task_file", Missing)]);
     let confidential = |f: &mut Facts| f.files.lockdown = Some("confidentiality".into());
     assert_eq!(complaints(confidential), [("lockdown", Missing)]);
+    assert_eq!(complaints(|f| f.seccomp = Some(true)), [("seccomp", Missing)]);
+    assert_eq!(complaints(|f| f.seccomp = None), []);
     assert_eq!(complaints(|f| f.in_user_namespace = true), [("user-namespace", Missing)]);
     assert_eq!(complaints(|f| f.files.pid_namespace = Some(4)), [("pid-namespace", Limited)]);
     assert_eq!(complaints(|f| f.files.pid_namespace = None), [("pid-namespace", Missing)]);
