@@ -73,6 +73,8 @@ impl Args {
                 note(format_args!("{} events lost: {why}", lost - lost_before));
                 residence.forget();
             }
+            let exit = if lost > 0 { Exit::Incomplete } else { Exit::Clean };
+            stop.set_code(exit as u8);
             let now = Moment::now();
             let rows = records.into_iter().filter_map(|record| {
                 let Record::Transition(transition) = record else { return None };
@@ -85,7 +87,7 @@ impl Args {
                 return Ok(Exit::Clean);
             }
             if stopped {
-                return Ok(if lost > 0 { Exit::Incomplete } else { Exit::Clean });
+                return Ok(exit);
             }
         }
     }

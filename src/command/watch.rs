@@ -42,6 +42,8 @@ impl Args {
             let peers = query.peers(table);
             let mut report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
             report.add_trend(&mut trend, now.ktime);
+            let exit = Exit::from(&report);
+            stop.set_code(exit as u8);
             let shown = show(&report, args, true);
             say_why_incomplete(&report, args);
             if args.format.get() == Format::Text {
@@ -52,7 +54,6 @@ impl Args {
                 }
             }
             unknown_is_said = unknown_is_said || say_why_unknown(&report);
-            let exit = Exit::from(&report);
             if reader_has_gone(shown)? {
                 return Ok(Exit::Clean);
             }

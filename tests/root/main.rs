@@ -47,6 +47,7 @@ mod scans;
 mod seccomp;
 mod settle;
 mod stalled;
+mod signals;
 mod starved;
 mod states;
 mod streams;
