@@ -97,7 +97,9 @@ const EXIT_STATUS: &str = "\
 
 4: the answer may be incomplete.
 
-A closed stdout is success. Ctrl-C ends watch with the code of what it last saw.";
+list whose reader has gone ends with the code of the whole list, watch and events with success.
+Whether stderr can be written changes nothing. Ctrl-C ends watch with the code of what it last saw:
+at once, or after a second and a half where a write is stuck.";
 
 const PRIVILEGES: &str = "\
 Root is enough; so is less. What is not needed any more is given up once the programs are attached,

@@ -1,17 +1,45 @@
 //! In a time namespace, whose clock is shifted, ages are those that they are elsewhere.
 
-use std::process::Command;
-use std::time::Duration;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use nix::libc;
+use nix::unistd::gettid;
 
 use crate::common::lines::Running;
 use crate::common::tool::{Event, Ran, binary};
-use crate::common::{DEADLINE, Events, Leaker, Report, Watch, list, not_possible, wait_until};
+use crate::common::{
+    DEADLINE, Events, Leaker, Report, Watch, list, need_root, not_possible, wait_until,
+};
 
-/// The tool, in a new time namespace whose clock is ahead by so many seconds.
-fn shifted(seconds: i64) -> Command {
-    let mut command = Command::new("unshare");
-    command.args(["--time", "--fork", "--kill-child", "--monotonic", &seconds.to_string()]);
-    command.arg(binary());
+/// Runs a closure in a thread whose children are in a new time namespace, whose clock is ahead by so
+/// many seconds.
+#[allow(unsafe_code, reason = "nix has no time namespaces; it touches no memory")]
+fn shifted<T: Send>(seconds: i64, work: impl FnOnce() -> T + Send) -> T {
+    need_root();
+    thread::scope(|scope| {
+        let run = || {
+            let done = unsafe { libc::unshare(libc::CLONE_NEWTIME) };
+            assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+            let offsets = format!("/proc/{}/timens_offsets", gettid());
+            fs::write(offsets, format!("monotonic {seconds} 0\n")).unwrap();
+            work()
+        };
+        let worker = scope.spawn(run);
+        worker.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+    })
+}
+
+/// The tool. It is started by fork(): who shares its parent's memory for a while, as vfork() has it,
+/// cannot move to another time namespace before Linux 6.
+#[allow(unsafe_code, reason = "it does nothing")]
+fn tool() -> Command {
+    let mut command = Command::new(binary());
+    unsafe { command.pre_exec(|| Ok(())) };
     command
 }
 
@@ -19,7 +47,7 @@ fn shifted(seconds: i64) -> Command {
 const SHIFTS: [i64; 2] = [100_000, -300];
 
 fn can_shift(test: &str) -> bool {
-    let exists = std::path::Path::new("/proc/self/ns/time").exists();
+    let exists = Path::new("/proc/self/ns/time").exists();
     if !exists {
         not_possible(test, "this kernel has no time namespaces");
     }
@@ -32,7 +60,9 @@ fn age(report: &Report) -> f64 {
 
 fn list_shifted(seconds: i64, leaker: &Leaker, options: &[&str]) -> Ran {
     let netns = leaker.netns.to_string();
-    Ran::of(shifted(seconds).args(["list", "--json", "--netns", &netns]).args(options))
+    let mut command = tool();
+    command.args(["list", "--json", "--netns", &netns]).args(options);
+    shifted(seconds, || Ran::of(&mut command))
 }
 
 #[test]
@@ -76,9 +106,10 @@ fn watch_is_exact() {
     for seconds in SHIFTS {
         let mut leaker = Leaker::listening();
         let netns = leaker.netns.to_string();
-        let mut command = shifted(seconds);
+        let mut command = tool();
         command.args(["watch", "--json", "--interval", "200ms", "--netns", &netns]);
-        let mut inside = Running::start(command.stdin(std::process::Stdio::null()));
+        command.stdin(Stdio::null());
+        let mut inside = shifted(seconds, || Running::start(&mut command));
         let mut next = || Report::parse(&inside.line(DEADLINE).unwrap());
         next();
         let mut outside = Watch::start(&leaker, &[]);
@@ -106,14 +137,14 @@ fn events_have_the_right_time_of_day() {
     for seconds in SHIFTS {
         let mut leaker = Leaker::listening();
         let listener = leaker.listen("v4");
-        let mut events = Events::start_by(shifted(seconds), &mut leaker);
-        let before = std::time::SystemTime::now();
+        let mut events = shifted(seconds, || Events::start_by(tool(), &mut leaker));
+        let before = SystemTime::now();
         let leak = leaker.leak();
         let left =
             |event: &Event| event.remote == leak.remote && event.is("ESTABLISHED", "CLOSE_WAIT");
         let seen = events.until(&listener, left);
         let time = humantime::parse_rfc3339(&seen.last().unwrap().time).unwrap();
-        let after = std::time::SystemTime::now();
+        let after = SystemTime::now();
         // Printed to the millisecond.
         assert!(
             time + Duration::from_millis(2) >= before && time <= after,
