@@ -10,6 +10,7 @@ use crate::doctor::checks::checks;
 use crate::doctor::facts::Facts;
 use crate::doctor::{Diagnosis, SCHEMA, SelfTest};
 use crate::exit::Exit;
+use crate::probe::variants::KernelFacts;
 use crate::sock::leak::Verdict;
 use crate::view::{doctor, json};
 
@@ -29,7 +30,8 @@ impl Args {
         let btf = self.btf.file.clone();
         let facts = Facts::gather(btf.as_deref());
         let mut verdicts = Verdict::ALL.to_vec();
-        if facts.types.as_ref().is_ok_and(|types| !types.map_iterator) {
+        if facts.types.as_ref().is_ok_and(|types| !types.kernel.contains(KernelFacts::MAP_ITERATOR))
+        {
             verdicts.retain(|&verdict| verdict != Verdict::NeverAccepted);
         }
         let diagnosis = Diagnosis {

@@ -6,6 +6,7 @@ use super::facts::{Facts, Types};
 use super::{Check, Status};
 use crate::host::pidns;
 use crate::host::privilege::{self, CORE, Feature, HIDDEN_BTF, MEMORY, Missing};
+use crate::probe::variants::{Group, KernelFacts, PROGRAMS, Program, queue_bound, surprises};
 
 /// What the maps take, with the ring's default size: what old kernels count as locked memory.
 const LOCKED_BYTES: u64 = 16 << 20;
@@ -62,45 +63,101 @@ fn btf(facts: &Facts) -> Check {
     }
 }
 
-fn of_types(types: &Types) -> [Check; 6] {
-    let need = |name, there, what: &str| match there {
+fn of_types(types: &Types) -> Vec<Check> {
+    let need = |name, is_there, what: &str| match is_there {
         true => Check::ok(name, what),
         false => Check::missing(name, "not there: it came with Linux 5.8").remedy(UPGRADE),
     };
-    let want = |name, there, what: &str, without: &str| match there {
-        true => Check::ok(name, what),
-        false => Check::limited(name, without).remedy(UPGRADE),
-    };
-    [
+    let mut checks = vec![
         need("ring-buffer", types.ring_buffer, "brings transitions"),
         match types.tracepoint {
             true => Check::ok("tp_btf", "inet_sock_set_state can be attached to"),
             false => Check::missing("tp_btf", "there is no inet_sock_set_state to attach to")
                 .remedy("use a kernel with CONFIG_NET, CONFIG_INET and CONFIG_BPF_EVENTS"),
         },
-        need("iter/task_file", types.task_iterators, "tells who holds which socket"),
-        want(
-            "iter/bpf_map_elem",
-            types.map_iterator,
-            "finds sockets without a descriptor, in accept queues or elsewhere",
-            "sockets without a descriptor cannot be found: this came with Linux 5.9",
-        ),
-        want(
-            "bpf_loop",
-            types.bpf_loop,
-            "accept queues are walked to their end",
-            "of an accept queue, the first 1,024 connections are seen: longer walks came with \
-             Linux 5.17",
-        ),
-        match types.missing_helpers.is_empty() {
-            true => Check::ok("helpers", "all that are called are there"),
-            false => Check::missing(
-                "helpers",
-                format!("not there: {}", types.missing_helpers.join(", ")),
-            )
-            .remedy(UPGRADE),
-        },
-    ]
+        need("iter/task", types.task_iterators, "tasks and their files can be walked"),
+    ];
+    checks.extend(WORK.iter().map(|work| work.check(types.kernel)));
+    let surprises = surprises(types.kernel);
+    let names: Vec<_> = surprises.iter().map(ToString::to_string).collect();
+    checks.push(match names.is_empty() {
+        true => Check::ok("layout", "structs and flags are as the programs expect them"),
+        false => Check::limited("layout", names.join("; "))
+            .remedy("report it: no kernel is known for it"),
+    });
+    checks
+}
+
+/// A part of the work, and the programs that do it: those that [`PROGRAMS`] has for this kernel.
+struct Work {
+    name: &'static str,
+    groups: &'static [Group],
+    what: &'static str,
+    /// What is said where no program can do it.
+    without: &'static str,
+}
+
+const WORK: [Work; 5] = [
+    Work {
+        name: "transitions",
+        groups: &[Group::Transitions],
+        what: "report transitions as they happen",
+        without: "transitions are not seen",
+    },
+    Work {
+        name: "holders",
+        groups: &[Group::Files, Group::Kept],
+        what: "tell who holds which socket",
+        without: "holders are not known",
+    },
+    Work {
+        name: "accept-queues",
+        groups: &[Group::Queues, Group::Queued],
+        what: "walk accept queues to their end",
+        without: "connections in accept queues cannot be found",
+    },
+    Work {
+        name: "connections",
+        groups: &[Group::Hash],
+        what: "find sockets without a descriptor",
+        without: "sockets without a descriptor cannot be found",
+    },
+    Work {
+        name: "namespaces",
+        groups: &[Group::Namespaces],
+        what: "find network namespaces with a hash table of their own",
+        without: "network namespaces with a hash table of their own are not looked into",
+    },
+];
+
+impl Work {
+    fn check(&self, kernel: KernelFacts) -> Check {
+        let is_loaded =
+            |program: &&Program| self.groups.contains(&program.group) && program.is_for(kernel);
+        let programs: Vec<_> =
+            PROGRAMS.iter().filter(is_loaded).map(|program| program.name).collect();
+        let has_loop = kernel.contains(KernelFacts::LOOP);
+        if !programs.is_empty() && self.groups.contains(&Group::Queues) && !has_loop {
+            let bound = queue_bound(kernel);
+            let detail = format!(
+                "of an accept queue, the first {bound} connections are seen ({}): longer walks came \
+                 with Linux 5.17",
+                programs.join(", ")
+            );
+            return Check::limited(self.name, detail).remedy(UPGRADE);
+        }
+        if !programs.is_empty() {
+            return Check::ok(self.name, format!("{}: {}", programs.join(", "), self.what));
+        }
+        if self.groups == [Group::Namespaces] && !kernel.contains(KernelFacts::OWN_TABLES) {
+            return Check::ok(self.name, "no program is needed: one hash table serves all");
+        }
+        let why = match kernel.contains(KernelFacts::MAP_ITERATOR) {
+            true => "the kernel's hash table is not as expected",
+            false => "iter/bpf_map_elem came with Linux 5.9",
+        };
+        Check::limited(self.name, format!("{}: {why}", self.without)).remedy(UPGRADE)
+    }
 }
 
 fn capabilities(facts: &Facts, feature: &Feature, missing: &Missing) -> Check {

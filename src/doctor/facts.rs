@@ -9,6 +9,7 @@ use nix::sys::utsname::uname;
 use crate::host::privilege::{self, CORE, FEATURES, Feature, Missing};
 use crate::host::{clock, pidns, seccomp};
 use crate::probe::KernelTypes;
+use crate::probe::variants::KernelFacts;
 
 /// What is known of a host.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ pub struct Facts {
 }
 
 /// What the kernel's BTF tells of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Types {
     /// Told by a file, and not by the kernel.
     pub from_file: bool,
@@ -42,33 +43,15 @@ pub struct Types {
     pub tracepoint: bool,
     /// `iter/task` and `iter/task_file`.
     pub task_iterators: bool,
-    /// `iter/bpf_map_elem`.
-    pub map_iterator: bool,
     /// The ring buffer.
     pub ring_buffer: bool,
-    /// `bpf_loop()`.
-    pub bpf_loop: bool,
-    /// Those of the other helpers that are not there.
-    pub missing_helpers: Vec<&'static str>,
+    /// What decides which programs are loaded.
+    pub kernel: KernelFacts,
     /// BPF's memory counts as locked memory.
     pub counts_locked_memory: bool,
     /// The kernel speaks MPTCP.
     pub mptcp: bool,
 }
-
-/// What the programs call, besides what has a check of its own.
-const HELPERS: [&str; 10] = [
-    "bpf_get_current_task",
-    "bpf_jiffies64",
-    "bpf_ktime_get_ns",
-    "bpf_map_update_elem",
-    "bpf_probe_read_kernel",
-    "bpf_probe_read_kernel_str",
-    "bpf_ringbuf_query",
-    "bpf_ringbuf_reserve",
-    "bpf_ringbuf_submit",
-    "bpf_seq_write",
-];
 
 /// What files tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,16 +98,13 @@ impl Facts {
 
 impl Types {
     fn of(kernel: &KernelTypes) -> Self {
-        let is_missing = |helper: &&'static str| !kernel.has_helper(helper);
         Self {
             from_file: kernel.is_from_file(),
             tracepoint: kernel.has_tracepoint("inet_sock_set_state"),
             task_iterators: kernel.has_struct("bpf_iter__task_file")
                 && kernel.has_struct("bpf_iter__task"),
-            map_iterator: kernel.has_struct("bpf_iter__bpf_map_elem"),
             ring_buffer: kernel.has_helper("bpf_ringbuf_reserve"),
-            bpf_loop: kernel.has_helper("bpf_loop"),
-            missing_helpers: HELPERS.into_iter().filter(is_missing).collect(),
+            kernel: KernelFacts::of(kernel),
             counts_locked_memory: kernel.counts_locked_memory(),
             mptcp: kernel.has_struct("mptcp_sock"),
         }

@@ -33,7 +33,7 @@ fn root_finds_everything() {
     assert_eq!(said["schema"], 1);
     assert_eq!(ran.code, Some(0), "{said}");
     assert_eq!(ran.stderr, "");
-    for name in ["kernel", "btf", "tp_btf", "iter/task_file", "iter/bpf_map_elem", "capabilities"] {
+    for name in ["kernel", "btf", "tp_btf", "iter/task", "holders", "connections", "capabilities"] {
         assert_eq!(status(&said, name), "ok", "{said}");
     }
 }
@@ -59,7 +59,7 @@ fn nobody_is_told_what_is_missing() {
     let said = said(&ran);
     assert_eq!(status(&said, "capabilities"), "missing");
     assert_eq!(status(&said, "capabilities-namespaces"), "limited");
-    assert_eq!(status(&said, "iter/task_file"), "ok", "what can be told is told: {said}");
+    assert_eq!(status(&said, "holders"), "ok", "what can be told is told: {said}");
     assert_eq!(said["self_test"]["found"], 0);
     assert!(said["self_test"]["error"].as_str().unwrap().contains("CAP_BPF"), "{said}");
 }

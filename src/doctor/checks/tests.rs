@@ -13,10 +13,8 @@ fn fit() -> Facts {
             from_file: false,
             tracepoint: true,
             task_iterators: true,
-            map_iterator: true,
             ring_buffer: true,
-            bpf_loop: true,
-            missing_helpers: vec![],
+            kernel: KernelFacts::all() - KernelFacts::TABLE_APART,
             counts_locked_memory: false,
             mptcp: true,
         }),
@@ -73,14 +71,20 @@ fn names_are_unique() {
 fn each_thing_is_missed() {
     use Status::{Limited, Missing};
     assert_eq!(complaints(|f| f.types = Err("no BTF: use another".into())), [("btf", Missing)]);
-    assert_eq!(complaints(|f| types(f).map_iterator = false), [("iter/bpf_map_elem", Limited)]);
-    assert_eq!(complaints(|f| types(f).bpf_loop = false), [("bpf_loop", Limited)]);
+    let lacks = |fact| move |f: &mut Facts| types(f).kernel.remove(fact);
+    let old = KernelFacts::MAP_ITERATOR | KernelFacts::OWN_TABLES;
+    let no_descriptor = [("accept-queues", Limited), ("connections", Limited)];
+    assert_eq!(complaints(lacks(old)), no_descriptor);
+    assert_eq!(complaints(lacks(KernelFacts::LOOP)), [("accept-queues", Limited)]);
+    assert_eq!(complaints(lacks(KernelFacts::CAST)), []);
+    assert_eq!(complaints(lacks(KernelFacts::OWN_TABLES)), []);
+    let strange = [("connections", Limited), ("namespaces", Limited), ("layout", Limited)];
+    assert_eq!(complaints(lacks(KernelFacts::KNOWN_BUCKETS)), strange);
+    assert_eq!(complaints(lacks(KernelFacts::KNOWN_FLAGS)), [("layout", Limited)]);
     assert_eq!(complaints(|f| types(f).tracepoint = false), [("tp_btf", Missing)]);
     assert_eq!(complaints(|f| types(f).ring_buffer = false), [("ring-buffer", Missing)]);
-    let gone = |f: &mut Facts| types(f).missing_helpers = vec!["bpf_seq_write"];
-    assert_eq!(complaints(gone), [("helpers", Missing)]);
     let old = |f: &mut Facts| types(f).task_iterators = false;
-    assert_eq!(complaints(old), [("kernel", Missing), ("iter/task_file", Missing)]);
+    assert_eq!(complaints(old), [("kernel", Missing), ("iter/task", Missing)]);
     let confidential = |f: &mut Facts| f.files.lockdown = Some("confidentiality".into());
     assert_eq!(complaints(confidential), [("lockdown", Missing)]);
     assert_eq!(complaints(|f| f.seccomp = Some(true)), [("seccomp", Missing)]);
@@ -89,6 +93,23 @@ fn each_thing_is_missed() {
     assert_eq!(complaints(|f| f.files.pid_namespace = Some(4)), [("pid-namespace", Limited)]);
     assert_eq!(complaints(|f| f.files.pid_namespace = None), [("pid-namespace", Missing)]);
     assert_eq!(complaints(|f| f.files.proc_self = Some(9)), [("proc", Limited)]);
+}
+
+/// Each program that a kernel gets is named in one line, and no other is.
+#[test]
+fn programs_are_those_that_are_loaded() {
+    for missing in [KernelFacts::empty(), KernelFacts::CAST, KernelFacts::LOOP] {
+        let mut facts = fit();
+        types(&mut facts).kernel.remove(missing);
+        let kernel = types(&mut facts).kernel;
+        let details: String =
+            checks(&facts).iter().map(|check| check.detail.clone() + " ").collect();
+        let words: Vec<_> = details.split([' ', ',', ':', '(', ')']).collect();
+        for program in PROGRAMS {
+            let times = words.iter().filter(|word| **word == program.name).count();
+            assert_eq!(times, usize::from(program.is_for(kernel)), "{}: {details}", program.name);
+        }
+    }
 }
 
 #[test]
