@@ -15,9 +15,9 @@ use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
 use sockleak::host::clock::Moment;
+use sockleak::live::health::Health;
 use sockleak::live::table::Table;
-use sockleak::report::filter::Filter;
-use sockleak::report::{Health, Report, SortKey};
+use sockleak::report::{Query, Report};
 use sockleak::sock::age::Tick;
 use sockleak::sock::conn::{Conn, Endpoint, SockPtr};
 use sockleak::sock::event::{
@@ -138,7 +138,7 @@ fn enter(table: &mut Table) {
 
 fn report(table: &Table) -> Report<'_> {
     let now = Moment { ktime: NOW + 1_000_000_000, time: SystemTime::UNIX_EPOCH };
-    Report::build(table, &Filter::default(), SortKey::Age, now, Health::default())
+    Report::build(table, &Query::default(), None, now, Health::default())
 }
 
 fn full() -> Table {

@@ -228,8 +228,13 @@ struct request_sock {
 struct request_sock_queue {
 	struct request_sock *rskq_accept_head;
 };
+struct ipv6_pinfo {
+	int mcast_oif;
+};
 struct inet_sock {
 	struct sock sk;
+	struct ipv6_pinfo *pinet6;
+	int mc_index;
 	__be16 inet_sport;
 };
 struct inet_timewait_sock {

@@ -4,11 +4,12 @@
 use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
+use sockleak::host::clock::Moment;
+use sockleak::live::health::Health;
 use sockleak::live::table::Table;
-use sockleak::report::filter::Filter;
 use sockleak::report::group::{GroupBy, Grouped};
 use sockleak::report::trend::Trend;
-use sockleak::report::{Health, Moment, Report, SortKey};
+use sockleak::report::{Query, Report, Shown};
 use sockleak::sock::age::Tick;
 use sockleak::sock::event::decode;
 use sockleak::sock::state::StateSet;
@@ -39,13 +40,23 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn show(table: &Table, ktime: u64, trend: &mut Trend) {
+    for shown in [Shown::Leaked, Shown::Stranded, Shown::States(StateSet::ALL)] {
+        let query = Query { shown, peer: shown == Shown::Stranded, ..Query::default() };
+        show_rows(table, &query, ktime, trend);
+    }
+}
+
+fn show_rows(table: &Table, query: &Query, ktime: u64, trend: &mut Trend) {
     let now = Moment { ktime, time: SystemTime::UNIX_EPOCH };
-    let mut report = Report::build(table, &Filter::default(), SortKey::Age, now, Health::default());
+    let peers = query.peers(table);
+    let mut report = Report::build(table, query, peers.as_ref(), now, Health::default());
     report.add_trend(trend, ktime);
     let style = Style { headers: true, colour: false, time: true };
     let mut out = Vec::new();
     text::render(&report, style, &mut out).expect("a Vec takes everything");
+    let below = text::hints(&report).into_iter().chain(text::footer(&report));
+    below.for_each(|line| out.extend(line.into_bytes()));
     assert!(!out.iter().any(|&byte| byte < b' ' && byte != b'\n'), "a name acts on a terminal");
-    json::render(&report, &mut out).expect("a Vec takes everything");
+    json::render_report(&report, &mut out).expect("a Vec takes everything");
     json::render(&Grouped::build(&report, GroupBy::Process), &mut out).expect("likewise");
 }

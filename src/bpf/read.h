@@ -192,6 +192,20 @@ static __always_inline __u32 receive_window(struct tcp_sock *tp, bool known)
 	return (__s32)window < 0 ? 0 : window;
 }
 
+/*
+ * A listener's child keeps the interface that its SYN came by, in a field that no program can set on
+ * a stream socket.
+ */
+static __always_inline bool is_child(struct tcp_sock *tp, bool known)
+{
+	if (READ(known, tp, inet_conn.icsk_inet.mc_index))
+		return true;
+	if (READ(known, tp, SKC.skc_family) != AF_INET6 ||
+	    !bpf_core_field_exists(tp->inet_conn.icsk_inet.pinet6))
+		return false;
+	return BPF_CORE_READ(tp, inet_conn.icsk_inet.pinet6, mcast_oif);
+}
+
 static __always_inline __u16 read_tcp_flags(struct tcp_sock *tp, bool known)
 {
 	__u32 backlog = READ(known, tp, SK.sk_max_ack_backlog);
@@ -201,7 +215,8 @@ static __always_inline __u16 read_tcp_flags(struct tcp_sock *tp, bool known)
 	__u8 state = READ(known, tp, SKC.skc_state);
 
 	return read_flags(tp, known) | !!READ(known, tp, rcv_nxt) * SOCK_CONNECTED |
-	       is_subflow(tp, known) * SOCK_SUBFLOW | (backlog && state != TCP_LISTEN) * SOCK_ACCEPTED |
+	       is_subflow(tp, known) * SOCK_SUBFLOW |
+	       ((backlog && state != TCP_LISTEN) || is_child(tp, known)) * SOCK_ACCEPTED |
 	       !!unanswered * SOCK_UNANSWERED |
 	       (receive_window(tp, known) < mss) * SOCK_WINDOW_CLOSED;
 }

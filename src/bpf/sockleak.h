@@ -35,7 +35,7 @@ enum sock_flag {
 	SOCK_MPTCP = 1 << 7,	      /* it is an MPTCP connection */
 	SOCK_SHUT_SEND = 1 << 8,      /* the program has shut down its sending side */
 	SOCK_SHUT_RECEIVE = 1 << 9,   /* the receiving side is shut down, by the program or by a FIN */
-	SOCK_ACCEPTED = 1 << 10,      /* it has kept its listener's backlog: it is a listener's child */
+	SOCK_ACCEPTED = 1 << 10,      /* it is a listener's child, or was a listener */
 	SOCK_BOUND = 1 << 11,	      /* it has a local port of its own */
 	SOCK_KEEPALIVE = 1 << 12,     /* SO_KEEPALIVE is set */
 	SOCK_UNANSWERED = 1 << 13,    /* it retransmits, or probes, and no answer has come */

@@ -93,9 +93,9 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::sock::leak::Verdict;
     use crate::cli::{Format, one_line};
     use crate::report::Shown;
+    use crate::sock::leak::Verdict;
 
     #[test]
     fn the_definition_is_sound() {

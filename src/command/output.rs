@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::cli::{Format, ReportArgs};
 use crate::host::pidns;
-use crate::report::group::Grouped;
 use crate::report::Report;
+use crate::report::group::Grouped;
 use crate::report::row::Ownership;
 use crate::view::text::Style;
 use crate::view::{json, text};

@@ -35,8 +35,8 @@ impl Args {
         let mut trend = Trend::default();
         let mut footer = None;
         let mut unknown_is_said = false;
+        let mut stopped = monitor.begin(stop.as_fd())?;
         loop {
-            monitor.refresh()?;
             let now = Moment::now();
             let table = monitor.table();
             let peers = query.peers(table);
@@ -57,9 +57,11 @@ impl Args {
             if reader_has_gone(shown)? {
                 return Ok(Exit::Clean);
             }
-            if monitor.follow(stop.as_fd(), self.interval)? {
+            if stopped {
                 return Ok(exit);
             }
+            stopped = monitor.follow(stop.as_fd(), self.interval)?;
+            monitor.refresh()?;
         }
     }
 }

@@ -3,20 +3,20 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 use std::{io, process, ptr, thread};
 
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::pipe2;
 
+/// The signals that `ctrlc` takes over.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
-/// How long the main thread may take to end by itself, in ms. It may be stuck: in a write to a pipe
-/// that nobody reads, or to a terminal that is stopped.
-const PATIENCE: u16 = 1_500;
+/// How long the main thread may take to end by itself. It may be stuck: in a write to a pipe that
+/// nobody reads, or to a terminal that is stopped.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// Readable once a signal has asked us to stop.
 #[derive(Debug)]
@@ -28,29 +28,40 @@ pub struct Stop {
 impl Stop {
     /// Takes the signals over, but those that were ignored at the start, as nohup has it.
     ///
-    /// To be called once in a process, before other threads are started, and after it has given up its
-    /// capabilities: the thread that waits for signals would keep them.
+    /// To be called once in a process, and after it has given up its capabilities: the thread that waits for signals would keep them.
     ///
     /// # Errors
     /// Where there is no descriptor left, or no thread can be started.
     pub fn on_signals() -> io::Result<Self> {
-        let signals: SigSet = SIGNALS.into_iter().filter(|&signal| !is_ignored(signal)).collect();
-        signals.thread_block()?;
-        let source = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?;
+        let ignored: Vec<_> = SIGNALS.into_iter().filter(|&signal| is_ignored(signal)).collect();
         let (pipe, asked) = pipe2(OFlag::O_CLOEXEC)?;
         let code = Arc::new(AtomicU8::new(0));
         let last = Arc::clone(&code);
-        thread::Builder::new().spawn(move || {
-            while !matches!(source.read_signal(), Ok(Some(_))) {}
+        let mut asked = Some(asked);
+        ctrlc::set_handler(move || {
+            let last = Arc::clone(&last);
+            let end = move || process::exit(last.load(Ordering::Relaxed).into());
             // The end of its pipe can be waited for, too.
-            drop(asked);
-            // At a second signal, or when the time is over.
-            let _ = poll(
-                &mut [PollFd::new(source.as_fd(), PollFlags::POLLIN)],
-                PollTimeout::from(PATIENCE),
-            );
-            process::exit(last.load(Ordering::Relaxed).into());
-        })?;
+            if asked.take().is_none() {
+                // The second signal.
+                end();
+            }
+            let end_in_time = move || {
+                thread::sleep(PATIENCE);
+                end();
+            };
+            // Without a thread there is no time to wait.
+            if thread::Builder::new().spawn(end_in_time).is_err() {
+                process::exit(1);
+            }
+        })
+        .map_err(io::Error::other)?;
+        for ignored in ignored {
+            #[expect(unsafe_code, reason = "to ignore a signal touches no memory")]
+            unsafe {
+                signal(ignored, SigHandler::SigIgn)?;
+            }
+        }
         Ok(Self { pipe, code })
     }
 

@@ -122,6 +122,21 @@ impl<S: Source> Monitor<S> {
         Ok(())
     }
 
+    /// Makes the first scan; and where it has met sockets that may be about to leave, follows events
+    /// for the time between two looks, and looks again. Says whether `stop` has become readable.
+    ///
+    /// # Errors
+    /// Where the source cannot be read.
+    pub fn begin(&mut self, stop: BorrowedFd<'_>) -> Result<bool, S::Error> {
+        self.refresh()?;
+        if !self.table.is_in_doubt(clock::ktime(), self.rules.settle) {
+            return Ok(false);
+        }
+        let stopped = self.follow(stop, Duration::from_nanos(self.rules.settle))?;
+        self.refresh()?;
+        Ok(stopped)
+    }
+
     /// What a scan could change.
     fn needs(&self) -> Needs {
         let now = clock::ktime();

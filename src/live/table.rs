@@ -168,9 +168,7 @@ impl Table {
             return;
         }
         let stays = self.stays(&transition);
-        if !stays {
-            self.notes.take(&transition);
-        }
+        self.notes.take(&transition);
         let Some(known) = self.socks.get_mut(&transition.sock) else {
             if stays {
                 self.enter(&transition);
@@ -265,14 +263,10 @@ impl Table {
     pub fn has_missed(&self) -> bool {
         let began = self.scan_began();
         self.socks.values().any(|tracked| {
-            tracked.seen < began && self.is_followed(tracked) && !tracked.is_passing(began)
+            tracked.seen < began
+                && is_followed(tracked.state, self.watched)
+                && !tracked.is_passing(began)
         })
-    }
-
-    /// Whether an event tells when this socket leaves its state.
-    fn is_followed(&self, tracked: &Tracked) -> bool {
-        tracked.state == State::CloseWait
-            || tracked.state != State::Close && self.watched.contains(tracked.state)
     }
 
     /// The sockets that the scan under way has found with a descriptor, outside of these network
@@ -303,9 +297,12 @@ impl Table {
     /// where the scan could not look; that is in these network namespaces and, unless it looked
     /// `everywhere`, where a socket is for the moment that it takes to accept() or close() it.
     pub fn end_scan(&mut self, unreachable: &[u32], everywhere: bool) {
-        let began = self.scan_began();
+        let (began, watched) = (self.scan_began(), self.watched);
         let hides = |tracked: &Tracked| {
-            unreachable.contains(&tracked.conn.netns) || !everywhere && tracked.is_passing(began)
+            // Whatever no event follows has a descriptor, or waits in a queue.
+            let is_out_of_sight =
+                unreachable.contains(&tracked.conn.netns) && is_followed(tracked.state, watched);
+            is_out_of_sight || !everywhere && tracked.is_passing(began)
         };
         self.socks.retain(|_, tracked| {
             let seen = tracked.seen >= began;
@@ -407,6 +404,11 @@ impl Table {
             self.unscanned -= usize::from(tracked.seen == 0);
         }
     }
+}
+
+/// Whether an event tells when a socket leaves this state.
+fn is_followed(state: State, watched: StateSet) -> bool {
+    state == State::CloseWait || state != State::Close && watched.contains(state)
 }
 
 fn insert_sorted(holders: &mut SmallVec<[Holder; 1]>, holder: Holder) {

@@ -67,8 +67,6 @@ pub struct Tracked {
     last_acknowledged: u64,
     /// When a scan first saw a process hold it.
     pub(crate) held_since: u64,
-    /// It was seen in SYN_SENT: our side has made the connection.
-    pub was_connecting: bool,
 }
 
 impl Tracked {
@@ -105,7 +103,6 @@ impl Tracked {
             last_sent: 0,
             last_acknowledged: transition.ktime,
             held_since: 0,
-            was_connecting: transition.new == State::SynSent,
         }
     }
 
@@ -139,7 +136,6 @@ impl Tracked {
             last_sent: 0,
             last_acknowledged: seen,
             held_since: 0,
-            was_connecting: sock.state == State::SynSent,
         }
     }
 
@@ -150,7 +146,6 @@ impl Tracked {
             self.since = self.since.narrowed_by(before.since);
         }
         self.held_since = before.held_since;
-        self.was_connecting |= before.was_connecting;
         let (now, then) = (self.progress, before.progress);
         if then == Progress::default() {
             return;
@@ -175,14 +170,27 @@ impl Tracked {
         if self.state == transition.new {
             // A scan was first to see it here.
             self.since = self.since.narrowed_by(exactly);
-        } else if !transition.ends_close_wait() {
-            self.since = exactly;
+        } else {
+            if !transition.ends_close_wait() {
+                self.since = exactly;
+            }
+            self.move_on(transition);
         }
         self.conn = transition.conn;
         self.cookie = transition.cookie.or(self.cookie);
         self.state = transition.new;
         self.flags = transition.flags;
         self.err = transition.err;
+    }
+
+    /// Begins anew with what moves: an event is the first look at a socket in its new state.
+    fn move_on(&mut self, transition: &Transition) {
+        if transition.progress.snd_una != self.progress.snd_una {
+            self.last_acknowledged = transition.ktime;
+        }
+        self.progress = transition.progress;
+        self.unmoved_since = transition.ktime;
+        (self.last_read, self.last_sent) = (0, 0);
     }
 
     /// Whether this is that socket, and not an earlier one at the same address.

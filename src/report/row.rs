@@ -43,6 +43,9 @@ pub struct SocketRow<'a> {
     pub unread_bytes: Option<u32>,
     /// Whether these may be the peer's goodbye to an idle connection.
     pub maybe_farewell: bool,
+    /// Whether these are all that ever came.
+    #[serde(skip)]
+    pub was_never_read: bool,
     /// How many bytes have come from the peer, if a scan has looked.
     pub bytes_received: Option<u64>,
     /// How many bytes the peer has acknowledged, if a scan has looked.
@@ -155,12 +158,6 @@ impl SocketRow<'_> {
     pub fn lasting(&self) -> u64 {
         if self.is_by_idleness() { self.idle.unwrap_or(0) } else { self.age }
     }
-
-    /// Whether the program has not read one byte of what came.
-    pub fn was_never_read(&self) -> bool {
-        let unread = self.unread_bytes.map(u64::from);
-        self.unread_bytes != Some(0) && unread.is_some() && unread == self.bytes_received
-    }
 }
 
 /// Whether it is idleness that counts: so it is for what is not over.
@@ -194,6 +191,12 @@ impl<'a> Holders<'a> {
     }
 }
 
+/// Whether the program has not read one byte of what came.
+pub(super) fn was_never_read(tracked: &Tracked) -> bool {
+    let unread = tracked.unread_bytes().map_or(0, u64::from);
+    unread > 0 && unread == tracked.data_received()
+}
+
 /// How a socket is held, by this process.
 pub(super) fn ownership(tracked: &Tracked, pid: Option<Pid>) -> Ownership {
     match (pid, tracked.listener) {
@@ -206,10 +209,10 @@ pub(super) fn ownership(tracked: &Tracked, pid: Option<Pid>) -> Ownership {
 
 /// Which side made a connection, where there is proof.
 pub(super) fn direction(tracked: &Tracked) -> Option<Direction> {
-    let is_listener = tracked.state == State::Listen;
-    if tracked.listener.is_some() || !is_listener && tracked.flags.contains(SockFlags::ACCEPTED) {
+    let flags = tracked.flags;
+    if tracked.listener.is_some() || flags.contains(SockFlags::CONNECTED | SockFlags::ACCEPTED) {
         Some(Direction::Accepted)
-    } else if tracked.was_connecting {
+    } else if flags.contains(SockFlags::CONNECTED) || tracked.state == State::SynSent {
         Some(Direction::Connected)
     } else {
         None

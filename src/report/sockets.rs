@@ -50,6 +50,8 @@ pub struct Kinds {
     pub verdicts: BTreeSet<Verdict>,
     /// Whether some unread bytes may be a farewell.
     pub has_farewell: bool,
+    /// Whether there are rows of which the program never read anything.
+    pub has_never_read: bool,
     /// Whether there are rows of which idleness counts,
     pub by_idleness: bool,
     /// and others.
@@ -80,6 +82,7 @@ pub struct Rows<'a> {
 impl Kinds {
     fn add(&mut self, tracked: &Tracked, verdict: Option<Verdict>) {
         self.has_farewell |= row::maybe_farewell(tracked, verdict);
+        self.has_never_read |= row::was_never_read(tracked);
         let kind @ (state, netns, _) = (tracked.state, tracked.conn.netns, verdict);
         if self.last.replace(kind) != Some(kind) {
             self.states.insert(state);
@@ -302,6 +305,7 @@ impl<'a> Context<'a> {
             verdict,
             unread_bytes: tracked.unread_bytes(),
             maybe_farewell: row::maybe_farewell(tracked, verdict),
+            was_never_read: row::was_never_read(tracked),
             bytes_received: was_seen.then(|| tracked.data_received()),
             bytes_acked: was_seen.then_some(tracked.bytes_acked),
             age: now.saturating_sub(since.latest),

@@ -1,22 +1,25 @@
-//! That rows are made right, and in order; and tables to make them from.
+//! Tables to make reports from, and what a report says of them.
 
-use std::time::{Duration, SystemTime};
+mod counting;
+mod filtering;
+pub(crate) mod rows;
+
+use std::time::Duration;
 
 use super::*;
 use crate::sock::age::Tick;
-use crate::sock::conn::Conn;
+use crate::sock::conn::{Endpoint, SockPtr};
 use crate::sock::event::{
-    Listener, Process, Progress, Record, Sock, SockFlags, Stamps, Transition,
+    Holder, Listener, Pid, Process, Progress, Record, Sock, SockFlags, Stamps, Transition,
 };
-use crate::sock::leak::Verdict;
-use crate::sock::state::{State, StateSet};
+use crate::sock::state::State;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// A hundred days after the boot.
-const NOW: u64 = 100 * 86_400 * SECOND;
+pub(crate) const NOW: u64 = 100 * 86_400 * SECOND;
 
 // The bits of `enum sock_flag`: of a socket with a descriptor, and of one in a queue.
-const HELD: SockFlags = SockFlags::HAS_SOCKET
+pub(crate) const HELD: SockFlags = SockFlags::HAS_SOCKET
     .union(SockFlags::HAS_FILE)
     .union(SockFlags::PEER_CLOSED)
     .union(SockFlags::CONNECTED);
@@ -75,17 +78,36 @@ pub(crate) fn queued(pid: Pid, fd: u32, sock: &Sock) -> [Record; 2] {
     [Record::Listener(Holder::at(pid, fd), listener), Record::Queued(SockPtr(9), waiting)]
 }
 
+/// What quiet sockets of other states and kinds are like.
+pub(crate) fn in_state(state: State, flags: SockFlags, place: u64, age: u32) -> Sock {
+    Sock { state, flags, ..sock(place, age) }
+}
+
+pub(crate) fn half_shut(place: u64, age: u32) -> Sock {
+    in_state(State::FinWait2, HELD | SockFlags::SHUT_SEND, place, age)
+}
+
+/// Made, and nothing more.
+pub(crate) fn unconnected(place: u64) -> Sock {
+    let flags = SockFlags::HAS_SOCKET | SockFlags::HAS_FILE;
+    let conn = Conn { local: end(0, 0), remote: end(0, 0), netns: 4_026_531_833 };
+    let stamps = Stamps { ktime: NOW, jiffies: 1 << 30, ..Stamps::default() };
+    Sock { conn, stamps, ..in_state(State::Close, flags, place, 0) }
+}
+
 pub(crate) fn process(pid: Pid, comm: &str) -> Record {
-    Record::Process(
-        pid,
-        Process { comm: comm.into(), open_fds: 9, fd_limit: 1024, ..Process::default() },
-    )
+    Record::Process(pid, Process { comm: comm.into(), ..running() })
+}
+
+/// A process with a few files open.
+pub(crate) fn running() -> Process {
+    Process { open_fds: 9, fd_limit: 1024, ..Process::default() }
 }
 
 /// A table after a scan; these sockets' transitions were seen before it, each as long ago as the
 /// scan will say.
 pub(crate) fn table(seen: &[&Sock], scan: impl IntoIterator<Item = Record>) -> Table {
-    let mut table = Table::new(StateSet::CLOSE_WAIT, Tick { ns: SECOND }, 100_000);
+    let mut table = Table::new(StateSet::ALL, Tick { ns: SECOND }, 100_000);
     for sock in seen {
         table.apply(Transition {
             ktime: sock.stamps.mstamp * 1_000,
@@ -106,68 +128,19 @@ pub(crate) fn table(seen: &[&Sock], scan: impl IntoIterator<Item = Record>) -> T
     table
 }
 
+pub(crate) fn query() -> Query {
+    Query { idle: 60 * SECOND, settle: SECOND / 3, ..Query::default() }
+}
+
 pub(crate) fn report(table: &Table) -> Report<'_> {
-    Report::build(table, &Filter::default(), SortKey::Age, now(), Health::default())
+    report_of(table, &query())
 }
 
-#[test]
-fn a_socket_has_a_row_for_each_process_that_holds_it() {
-    let (shared, young) = (sock(1, 60), sock(2, 5));
-    let mut scan = vec![process(7, "seven"), process(8, "eight")];
-    scan.extend([(7, 3), (8, 3), (7, 4), (8, 5)].map(|(pid, fd)| held(pid, fd, &shared)));
-    scan.push(Record::Unheld(young.clone()));
-    let table = table(&[&young], scan);
-    let report = report(&table);
-
-    let rows: Vec<_> = report.sockets.iter().collect();
-    let owners = rows.iter().map(|row| (row.sock, row.pid, row.comm, row.fds().collect()));
-    let expected = [
-        (shared.sock, Some(7), Some("seven"), vec![3, 4]),
-        (shared.sock, Some(8), Some("eight"), vec![3, 5]),
-        (young.sock, None, None, vec![]),
-    ];
-    assert_eq!(owners.collect::<Vec<_>>(), expected);
-    assert_eq!(report.sockets.len(), rows.len());
-    assert_eq!(rows[0].ownership, Ownership::Held);
-    assert_eq!((rows[0].age, rows[0].age_is), (60 * SECOND, AgeIs::AtLeast));
-    assert_eq!((rows[0].verdict, rows[0].unread_bytes), (Some(Verdict::EofRead), Some(0)));
-    assert_eq!(rows[2].ownership, Ownership::Unknown);
-    assert_eq!((rows[2].age, rows[2].age_is), (5 * SECOND, AgeIs::Exact));
-
-    let leaked = report.processes.iter().map(|process| (process.pid, process.leaked));
-    assert_eq!(leaked.collect::<Vec<_>>(), [(7, 1), (8, 1)]);
-    let pids: Vec<Vec<_>> =
-        report.sockets.chunks(2).map(|rows| rows.map(|row| row.pid).collect()).collect();
-    assert_eq!(pids, [vec![Some(7), Some(8)], vec![None]]);
+pub(crate) fn report_of<'a>(table: &'a Table, query: &Query) -> Report<'a> {
+    Report::build(table, query, None, now(), Health::default())
 }
 
-#[test]
-fn a_queued_socket_is_counted_once_for_its_listener() {
-    let waiting = sock(1, 60);
-    let [listener, queued] = queued(7, 3, &waiting);
-    let Record::Listener(_, twin) = listener.clone() else { unreachable!() };
-    let table = table(&[], [listener, Record::Listener(Holder::at(8, 4), twin), queued]);
-    let report = report(&table);
-    assert!(report.sockets.iter().all(|row| row.ownership == Ownership::Listener));
-    assert_eq!(report.sockets.len(), 2);
-    let listeners = report.listeners.iter().map(|row| (row.pid, row.never_accepted));
-    assert_eq!(listeners.collect::<Vec<_>>(), [(7, 1), (8, 1)]);
-}
-
-#[test]
-fn rows_are_filtered_and_sorted() {
-    let socks = [(1, 9), (5, 60), (3, 60), (4, 60), (2, 99)].map(|(at, age)| sock(at, age));
-    let scan = (1..).zip(&socks).map(|(pid, sock)| held(9 - pid, 3, sock));
-    let table = table(&[], scan);
-    let order = |filter: &Filter, sort| {
-        let report = Report::build(&table, filter, sort, now(), Health::default());
-        let places = report.sockets.iter().map(|row| row.sock.0 - sock(0, 0).sock.0);
-        places.collect::<Vec<_>>()
-    };
-    let all = Filter::default();
-    assert_eq!(order(&all, SortKey::Age), [2, 3, 4, 5, 1], "by address where ages are equal");
-    assert_eq!(order(&all, SortKey::Pid), [2, 4, 3, 5, 1]);
-    assert_eq!(order(&all, SortKey::State), [2, 3, 4, 5, 1], "by age where states are equal");
-    let some = Filter { pid: vec![6, 7, 8], ..Filter::default() };
-    assert_eq!(order(&some, SortKey::Age), [3, 5, 1]);
+/// Which sockets the rows are of, by their places.
+pub(crate) fn places(report: &Report<'_>) -> Vec<u64> {
+    report.sockets.iter().map(|row| row.sock.0 - sock(0, 0).sock.0).collect()
 }

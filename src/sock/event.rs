@@ -238,40 +238,45 @@ bitflags! {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct SockFlags: u16 {
         /// A `struct socket` refers to it: it was accepted, or made by a program.
-        const HAS_SOCKET = raw::sock_flag::SOCK_HAS_SOCKET.0 as u16;
+        const HAS_SOCKET = bit(raw::sock_flag::SOCK_HAS_SOCKET);
         /// That one has a file: a descriptor, or a message, refers to it.
-        const HAS_FILE = raw::sock_flag::SOCK_HAS_FILE.0 as u16;
+        const HAS_FILE = bit(raw::sock_flag::SOCK_HAS_FILE);
         /// The peer's FIN has arrived.
-        const PEER_CLOSED = raw::sock_flag::SOCK_PEER_CLOSED.0 as u16;
+        const PEER_CLOSED = bit(raw::sock_flag::SOCK_PEER_CLOSED);
         /// It was connected once.
-        const CONNECTED = raw::sock_flag::SOCK_CONNECTED.0 as u16;
+        const CONNECTED = bit(raw::sock_flag::SOCK_CONNECTED);
         /// Its program has closed it; the kernel finishes alone.
-        const ORPHAN = raw::sock_flag::SOCK_ORPHAN.0 as u16;
+        const ORPHAN = bit(raw::sock_flag::SOCK_ORPHAN);
         /// The kernel opened it, for itself or for MPTCP.
-        const KERNEL = raw::sock_flag::SOCK_KERNEL.0 as u16;
+        const KERNEL = bit(raw::sock_flag::SOCK_KERNEL);
         /// It carries an MPTCP connection, which owns it.
-        const SUBFLOW = raw::sock_flag::SOCK_SUBFLOW.0 as u16;
+        const SUBFLOW = bit(raw::sock_flag::SOCK_SUBFLOW);
         /// It is an MPTCP connection, and in no hash table of TCP's.
-        const MPTCP = raw::sock_flag::SOCK_MPTCP.0 as u16;
+        const MPTCP = bit(raw::sock_flag::SOCK_MPTCP);
         /// The program has shut down its sending side.
-        const SHUT_SEND = raw::sock_flag::SOCK_SHUT_SEND.0 as u16;
+        const SHUT_SEND = bit(raw::sock_flag::SOCK_SHUT_SEND);
         /// The receiving side is shut down, by the program or by a FIN.
-        const SHUT_RECEIVE = raw::sock_flag::SOCK_SHUT_RECEIVE.0 as u16;
+        const SHUT_RECEIVE = bit(raw::sock_flag::SOCK_SHUT_RECEIVE);
         /// A listener's child.
-        const ACCEPTED = raw::sock_flag::SOCK_ACCEPTED.0 as u16;
+        const ACCEPTED = bit(raw::sock_flag::SOCK_ACCEPTED);
         /// It has a local port of its own.
-        const BOUND = raw::sock_flag::SOCK_BOUND.0 as u16;
+        const BOUND = bit(raw::sock_flag::SOCK_BOUND);
         /// `SO_KEEPALIVE` is set.
-        const KEEPALIVE = raw::sock_flag::SOCK_KEEPALIVE.0 as u16;
+        const KEEPALIVE = bit(raw::sock_flag::SOCK_KEEPALIVE);
         /// It retransmits, or probes, and no answer has come.
-        const UNANSWERED = raw::sock_flag::SOCK_UNANSWERED.0 as u16;
+        const UNANSWERED = bit(raw::sock_flag::SOCK_UNANSWERED);
         /// An io_uring's table of files refers to it.
-        const IN_RING = raw::sock_flag::SOCK_IN_RING.0 as u16;
+        const IN_RING = bit(raw::sock_flag::SOCK_IN_RING);
         /// The peer may send less than one segment.
-        const WINDOW_CLOSED = raw::sock_flag::SOCK_WINDOW_CLOSED.0 as u16;
+        const WINDOW_CLOSED = bit(raw::sock_flag::SOCK_WINDOW_CLOSED);
         /// Both directions are shut down: a `close()` does that first.
         const SHUT_BOTH = Self::SHUT_SEND.bits() | Self::SHUT_RECEIVE.bits();
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a record has 16 bits for them")]
+const fn bit(flag: raw::sock_flag) -> u16 {
+    flag.0 as u16
 }
 
 impl SockFlags {

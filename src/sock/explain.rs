@@ -105,11 +105,11 @@ Usual causes: a read of 0 bytes taken for \"nothing yet\"; a handler that takes 
 out of its event loop and does not close it; an early return or an exception between the
 read and the close; a server that allows half-open connections (Node's allowHalfOpen) and
 does not end its own side. One cause without a read of 0: a read with room to spare takes
-end-of-file along with the last data. So a response body that nobody closed looks the
+end-of-file along with the last data. So an answer that nobody closed looks the
 same where the server had closed before the program read, and all came in one read.
 
 Cures: treat a read of 0 bytes as the end; close on every path out of the handler; tie
-the descriptor to a scope (defer, with, try-with-resources, RAII), response bodies, too.";
+the descriptor to a scope (defer, with, try-with-resources, RAII), answers, too.";
 
 const EOF_UNREAD: &str = "\
 The peer closed the connection, or its sending side. The program has read all data but

@@ -354,7 +354,7 @@ fn of_close(facts: &Facts, idle: u64) -> Judgement {
         of(Verdict::Reserved)
     } else if local_port == 0 {
         of(Verdict::Unconnected)
-    } else if flags.contains(SockFlags::ACCEPTED) {
+    } else if flags.contains(SockFlags::ACCEPTED) && !flags.contains(SockFlags::CONNECTED) {
         // A listener that was shut down has kept its backlog.
         (Class::InUse, None)
     } else {

@@ -1,33 +1,47 @@
 //! A snapshot of each view, of one report.
 
+mod text_only;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 
 use super::text::Style;
 use super::*;
 use crate::host::clock::Moment;
+use crate::live::health::Incomplete;
 use crate::live::table::Table;
 use crate::report::Report;
 use crate::report::group::{GroupBy, Grouped};
-use crate::report::tests::{self, SECOND, end, held, now, process, queued, sock, table};
+use crate::report::tests::{
+    self, SECOND, end, half_shut, held, now, process, queued, running, sock, table,
+};
 use crate::sock::conn::{Conn, Endpoint, SockPtr};
-use crate::sock::event::{Actor, Progress, Record, Sock, SockFlags, Transition};
+use crate::sock::event::{
+    Actor, Descriptors, Process, Progress, Record, Sock, SockFlags, Transition,
+};
 use crate::sock::state::State;
 
 /// A leak of data, a descriptor in flight, and a connection that nobody accepts.
 fn leaks() -> Table {
-    let data = Sock { unread: 6, cookie: NonZeroU64::new(96_013), ..sock(2, 200) };
+    let data =
+        Sock { unread: 6, bytes_received: 500, cookie: NonZeroU64::new(96_013), ..sock(2, 200) };
     let mut flying = sock(3, 12);
     flying.conn.local = Endpoint::new([0xfd; 16], 1);
     let waiting = sock(4, 1);
+    let python3 = Descriptors { listening: 1, ..Descriptors::default() };
+    let evil = Descriptors { connected: 2, other_sockets: 3, ..Descriptors::default() };
     let scan = [
-        process(20_166, "python3"),
-        process(20_167, "\x1b[31mevil"),
+        with_descriptors(20_166, "python3", python3),
+        with_descriptors(20_167, "\x1b[31mevil", evil),
         held(20_167, 6, &data),
         held(20_167, 7, &data),
         Record::Unheld(flying.clone()),
     ];
     table(&[&flying, &waiting], scan.into_iter().chain(queued(20_166, 3, &waiting)))
+}
+
+fn with_descriptors(pid: u32, comm: &str, descriptors: Descriptors) -> Record {
+    Record::Process(pid, Process { comm: comm.to_owned(), descriptors, ..running() })
 }
 
 /// With what one report alone cannot know.
@@ -52,15 +66,17 @@ fn text() {
     let style = Style { headers: true, ..Style::default() };
     let expected = "
     AGE   PID COMM       FD LOCAL                                       REMOTE          VERDICT
->=3m20s 20167 \u{fffd}[31mevil 6,7 127.0.0.1:9005                              127.0.0.1:48814 data-unread 5B
+>=3m20s 20167 \u{fffd}[31mevil 6,7 127.0.0.1:9005                              127.0.0.1:48814 data-unread 5B (farewell?)
   12.0s     - (unknown)   - [fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd]:1 127.0.0.1:48814 eof-read
    1.0s 20166 python3     3 127.0.0.1:9005                              127.0.0.1:48814 never-accepted
-python3[20166]: 1 leaked, 9 of 1024 descriptors open, 12.5 more a minute, the last in 1h21m
-\u{fffd}[31mevil[20167]: 1 leaked, 9 of 1024 descriptors open
+\u{fffd}[31mevil[20167]: 1 leaked, 9 of 1024 descriptors open: 2 leaked, 3 other sockets, 4 files
+python3[20166]: 9 of 1024 descriptors open: 1 listening, 8 files; +12.5/min, out of descriptors in 1h21m
 listener 127.0.0.1:9005 of python3[20166], fd 3: backlog: 128/128, 1 never accepted
 eof-read: the program read end-of-file and forgot to close
-data-unread: data waits that the program does not read
-never-accepted: the program does not accept the connection
+data-unread: the peer left data, and the program does not read it
+never-accepted: the peer left before the program accepted the connection
+(farewell?): perhaps the goodbye of a peer that closed an idle connection of a pool (TLS close_notify, \
+HTTP 408, FTP 421, GOAWAY)
 ";
     assert_eq!(written(|out| text::render(&report(&table), style, out)), expected[1..]);
 }
@@ -99,33 +115,59 @@ fn ipv4_fits_a_hundred_columns() {
     assert!(width < 100, "{width}: {text}");
 }
 
+/// By the contract: see `schema` in the report.
 #[test]
 fn json() {
-    let (known, waiting) = (sock(0x500, 12), sock(0x600, 1));
-    let scan = [process(20_166, "python3"), held(20_166, 5, &known)];
+    let known = Sock { bytes_received: 121, bytes_acked: 4096, ..sock(0x500, 12) };
+    let (waiting, shut) = (sock(0x600, 1), half_shut(0x700, 90));
+    let descriptors = Descriptors {
+        connected: 4,
+        listening: 1,
+        other_sockets: 1,
+        idle: 2,
+        idle_unguarded: 1,
+        ..Descriptors::default()
+    };
+    let scan = [
+        with_descriptors(20_166, "python3", descriptors),
+        held(20_166, 5, &known),
+        held(20_166, 6, &shut),
+    ];
     let scan = scan.into_iter().chain(queued(20_166, 3, &waiting));
     let table = table(&[&known], scan);
     let expected = concat!(
-        r#"{"schema":1,"time":"2026-11-23T03:10:00.123Z","complete":true,"incomplete":[],"#,
-        r#""lost_events":0,"sockets":[{"sock":"0xffff88814ee62500","cookie":null,"#,
-        r#""netns":4026531833,"family":"ipv4","local":"127.0.0.1:9005","#,
-        r#""remote":"127.0.0.1:48814","state":"CLOSE_WAIT","verdict":"eof-read","#,
-        r#""unread_bytes":0,"age_seconds":12.0,"age_is":"exact","age_at_most_seconds":12.0,"#,
-        r#""idle_seconds":12.0,"pid":20166,"comm":"python3","uid":0,"fds":[5],"#,
-        r#""ownership":"held"},{"sock":"0xffff88814ee62600","cookie":null,"#,
-        r#""netns":4026531833,"family":"ipv4","local":"127.0.0.1:9005","#,
-        r#""remote":"127.0.0.1:48814","state":"CLOSE_WAIT","verdict":"never-accepted","#,
-        r#""unread_bytes":0,"age_seconds":1.0,"age_is":"at-least","age_at_most_seconds":3.0,"#,
-        r#""idle_seconds":1.0,"pid":20166,"comm":"python3","uid":0,"fds":[3],"#,
-        r#""ownership":"listener"}],"#,
-        r#""processes":[{"pid":20166,"comm":"python3","uid":0,"leaked":2,"#,
-        r#""open_fds":9,"fd_limit":1024,"leaked_per_minute":12.5,"exhausted_in_seconds":4872.0}],"#,
+        r#"{"schema":1,"time":"2026-11-23T03:10:00.123Z","complete":false,"#,
+        r#""incomplete":[{"reason":"walk-truncated","text":"sockets without a descriptor may be "#,
+        r#"missing: this kernel lets us walk through a part of its connections only"}],"#,
+        r#""lost_events":3,"scanned_seconds_ago":0.4,"#,
+        r#""sockets":[{"sock":"0xffff88814ee62500","cookie":null,"#,
+        r#""netns":4026531833,"family":"ipv4","direction":"connected","local":"127.0.0.1:9005","#,
+        r#""remote":"127.0.0.1:48814","state":"CLOSE_WAIT","class":"leaked","#,
+        r#""verdict":"eof-read","unread_bytes":0,"maybe_farewell":false,"#,
+        r#""bytes_received":120,"bytes_acked":4096,"age_seconds":12.0,"age_is":"exact","#,
+        r#""age_at_most_seconds":12.0,"idle_seconds":12.0,"pid":20166,"comm":"python3","uid":0,"#,
+        r#""fds":[5],"ownership":"held"},{"sock":"0xffff88814ee62600","cookie":null,"#,
+        r#""netns":4026531833,"family":"ipv4","direction":"accepted","local":"127.0.0.1:9005","#,
+        r#""remote":"127.0.0.1:48814","state":"CLOSE_WAIT","class":"leaked","#,
+        r#""verdict":"never-accepted","unread_bytes":0,"maybe_farewell":false,"#,
+        r#""bytes_received":0,"bytes_acked":0,"age_seconds":1.0,"age_is":"at-least","#,
+        r#""age_at_most_seconds":3.0,"idle_seconds":1.0,"pid":20166,"comm":"python3","uid":0,"#,
+        r#""fds":[3],"ownership":"listener"}],"#,
+        r#""processes":[{"pid":20166,"comm":"python3","uid":0,"leaked":1,"stranded":1,"#,
+        r#""open_fds":9,"fd_limit":1024,"descriptors":{"leaked":1,"stranded":1,"connected":2,"#,
+        r#""listening":1,"unconnected":0,"other_sockets":1,"files":3,"idle":2,"#,
+        r#""idle_without_keepalive":1},"leaked_per_minute":12.5,"exhausted_in_seconds":4872.0}],"#,
         r#""listeners":[{"sock":"0x9","netns":4026531833,"local":"127.0.0.1:9005","pid":20166,"#,
-        r#""comm":"python3","fds":[3],"backlog":128,"max_backlog":128,"never_accepted":1}]}"#,
+        r#""comm":"python3","fds":[3],"holders":[{"pid":20166,"comm":"python3","fds":[3]}],"#,
+        r#""backlog":128,"max_backlog":128,"never_accepted":1,"unaccepted":0}],"#,
+        r#""stranded":{"half-shut":1}}"#,
         "\n",
     );
-    assert_eq!(written(|out| json::render(&report(&table), out)), expected);
-    assert_eq!(written(|out| json::render_report(&report(&table), out)), expected);
+    let mut report = report(&table);
+    report.incomplete = vec![Incomplete::WalkTruncated];
+    (report.complete, report.lost_events, report.scanned_ago) = (false, 3, Some(SECOND * 2 / 5));
+    assert_eq!(written(|out| json::render(&report, out)), expected);
+    assert_eq!(written(|out| json::render_report(&report, out)), expected);
 }
 
 #[test]

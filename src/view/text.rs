@@ -23,9 +23,10 @@ pub struct Style {
     pub time: bool,
 }
 
-/// What `maybe_farewell` means.
-const FAREWELL: &str = "a farewell: a peer that closes an idle connection often says so first (TLS \
-                        close_notify, HTTP 408, FTP 421, GOAWAY)";
+/// What marks beside unread bytes mean.
+const FAREWELL: &str = "(farewell?): perhaps the goodbye of a peer that closed an idle connection of a \
+                        pool (TLS close_notify, HTTP 408, FTP 421, GOAWAY)";
+const NEVER_READ: &str = "(all): the program never read anything of what came";
 
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
@@ -57,6 +58,9 @@ pub fn render(report: &Report<'_>, style: Style, out: &mut impl Write) -> io::Re
     }
     if report.sockets.kinds().has_farewell {
         writeln!(out, "{FAREWELL}")?;
+    }
+    if report.sockets.kinds().has_never_read {
+        writeln!(out, "{NEVER_READ}")?;
     }
     Ok(())
 }
@@ -216,9 +220,9 @@ fn verdict(row: &SocketRow<'_>, out: &mut Vec<u8>) -> io::Result<()> {
     if let Some(bytes @ 1..) = row.unread_bytes {
         write!(out, " {}", Bytes(bytes))?;
         if row.maybe_farewell {
-            write!(out, ", maybe a farewell")?;
-        } else if row.was_never_read() {
-            write!(out, ", never read anything")?;
+            write!(out, " (farewell?)")?;
+        } else if row.was_never_read {
+            write!(out, " (all)")?;
         }
     }
     if let Some(relay) = row.relay {

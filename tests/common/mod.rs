@@ -27,7 +27,7 @@ pub(crate) use report::{Report, Row, Want, assert_rows, has_rows};
 pub(crate) use tool::{Events, Ran, Watch, list, sockleak};
 
 /// How long anything may take before a test fails.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The same for work of `count` connections.
 pub(crate) fn deadline_for(count: usize) -> Duration {

@@ -131,47 +131,6 @@ impl Watch {
         }
     }
 
-    /// The condition has to hold in the first report that is made from now on, or in the one after: the
-    /// first may have been under way already.
-    #[track_caller]
-    pub(crate) fn within_an_interval(
-        &mut self,
-        what: &str,
-        holds: impl Fn(&Report) -> bool,
-    ) -> Report {
-        self.within(1, what, holds)
-    }
-
-    /// The same with one report more.
-    #[track_caller]
-    pub(crate) fn within_two_intervals(
-        &mut self,
-        what: &str,
-        holds: impl Fn(&Report) -> bool,
-    ) -> Report {
-        self.within(2, what, holds)
-    }
-
-    #[track_caller]
-    fn within(&mut self, intervals: usize, what: &str, holds: impl Fn(&Report) -> bool) -> Report {
-        if slow_machine() {
-            return self.wait_for(what, holds);
-        }
-        let now = SystemTime::now();
-        let mut made_since = 0;
-        loop {
-            let report = self.next();
-            if holds(&report) {
-                return report;
-            }
-            made_since += usize::from(report.made_at() > now);
-            assert!(
-                made_since <= intervals,
-                "{intervals} intervals without {what}; at last: {report:#?}"
-            );
-        }
-    }
-
     /// Stops it with a signal; its exit code and its last report.
     pub(crate) fn stop(mut self, signal: Signal) -> (Option<i32>, Report) {
         self.process.signal(signal);

@@ -66,7 +66,7 @@ fn stopped_under_load_and_continued() {
     leaker.churn(NO_LIMIT, 1000);
     watch.process.signal(Signal::SIGCONT);
     let wants = held(&leaker, &kept);
-    watch.within_two_intervals("the truth", |report| has_rows(report, &wants));
+    watch.wait_for("the truth", |report| has_rows(report, &wants));
     assert_rows(&list(&leaker, &[]), wants);
 }
 

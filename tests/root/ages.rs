@@ -32,14 +32,14 @@ fn a_leak_from_before_the_start_is_at_least_so_old() {
 }
 
 #[test]
-fn a_leak_under_watch_has_its_exact_age_and_its_owner_within_two_intervals() {
+fn a_leak_under_watch_has_its_exact_age_and_its_owner_wait_for() {
     let mut leaker = Leaker::listening();
     let mut watch = Watch::start(&leaker, &[]);
     let before = Instant::now();
     let leaks = leaker.plant(Kind::EofRead, 5);
     let planted = Instant::now();
     let wants: Vec<_> = leaks.iter().map(|leak| Want::held(&leaker, leak)).collect();
-    let report = watch.within_two_intervals("five owned rows", |report| has_rows(report, &wants));
+    let report = watch.wait_for("five owned rows", |report| has_rows(report, &wants));
     assert!(report.all_ages_are("exact"), "{report:#?}");
     for row in &report.sockets {
         let age = row.age_seconds.unwrap();
@@ -59,7 +59,7 @@ fn watch_tells_old_leaks_from_new_ones() {
     let mut watch = Watch::start(&leaker, &[]);
     let new = leaker.leak();
     let wants = [Want::held(&leaker, &old), Want::held(&leaker, &new)];
-    let report = watch.within_two_intervals("both", |report| has_rows(report, &wants));
+    let report = watch.wait_for("both", |report| has_rows(report, &wants));
     let age_is = |remote: &str| {
         let row = report.sockets.iter().find(|row| row.remote == remote).unwrap();
         row.age_is.clone()

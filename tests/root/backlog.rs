@@ -41,7 +41,7 @@ fn queued_under_watch() {
     let mut watch = Watch::start(&leaker, &[]);
     let queued = leaker.plant(Kind::NeverAccepted, 10);
     let rows: Vec<_> = queued.iter().map(|conn| Want::queued(&leaker, conn, listener.fd)).collect();
-    watch.within_two_intervals("ten queued", |report| has_rows(report, &rows));
+    watch.wait_for("ten queued", |report| has_rows(report, &rows));
     let accepted = leaker.accept(4);
     let row = |conn| Want::held(&leaker, conn).verdict("eof-unread");
     let rows: Vec<_> = accepted.iter().map(row).chain(rows[4..].to_vec()).collect();

@@ -16,9 +16,9 @@ fn closed_leaks_are_gone() {
     let mut watch = Watch::start(&leaker, &[]);
     leaker.close(leaks[0].fd());
     let left: Vec<_> = leaks[1..].iter().map(|leak| Want::held(&leaker, leak)).collect();
-    watch.within_an_interval("three of four", |report| has_rows(report, &left));
+    watch.wait_for("three of four", |report| has_rows(report, &left));
     leaker.close_all();
-    watch.within_an_interval("none", is_empty);
+    watch.wait_for("none", is_empty);
     assert_rows(&list(&leaker, &[]), []);
 }
 
@@ -27,11 +27,11 @@ fn leaks_that_watch_saw_come_are_gone_when_closed() {
     let mut leaker = Leaker::listening();
     let mut watch = Watch::start(&leaker, &[]);
     let leaks = leaker.plant(Kind::EofUnread, 4);
-    watch.within_two_intervals("four", |report| report.sockets.len() == 4);
+    watch.wait_for("four", |report| report.sockets.len() == 4);
     leaker.close(leaks[2].fd());
-    watch.within_an_interval("three", |report| report.sockets.len() == 3);
+    watch.wait_for("three", |report| report.sockets.len() == 3);
     leaker.close_all();
-    watch.within_an_interval("none", is_empty);
+    watch.wait_for("none", is_empty);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn the_only_holder_is_killed() {
     assert_eq!(watch.next().sockets.len(), 4);
     kill(Pid::from_raw(i32::try_from(victim.pid).unwrap()), Signal::SIGKILL).unwrap();
     let left = [Want::held(&leaker, &leak)];
-    watch.within_two_intervals("the other's row alone", |report| has_rows(report, &left));
+    watch.wait_for("the other's row alone", |report| has_rows(report, &left));
 }
 
 #[test]
@@ -83,12 +83,12 @@ fn the_holder_exits() {
     victim.listen("v4");
     let mut watch = Watch::start(&watcher, &[]);
     victim.plant(Kind::EofRead, 3);
-    watch.within_two_intervals("three", |report| report.sockets.len() == 3);
+    watch.wait_for("three", |report| report.sockets.len() == 3);
     victim.exit();
-    watch.within_an_interval("none", is_empty);
+    watch.wait_for("none", is_empty);
     let leak = watcher.leak();
     let rows = [Want::held(&watcher, &leak)];
-    watch.within_two_intervals("a new one", |report| has_rows(report, &rows));
+    watch.wait_for("a new one", |report| has_rows(report, &rows));
 }
 
 #[test]
@@ -98,14 +98,14 @@ fn the_holder_executes_another_program() {
     let mut watch = Watch::start(&leaker, &[]);
     leaker.exec(b"successor");
     let rows = [Want::held(&leaker, &leak)];
-    watch.within_two_intervals("the same row", |report| has_rows(report, &rows));
+    watch.wait_for("the same row", |report| has_rows(report, &rows));
     watch.wait_for("the new name", |report| {
         has_rows(report, &rows)
             && report.only_row().comm.as_deref() == Some("successor")
             && report.processes[0].comm.as_deref() == Some("successor")
     });
     leaker.close(leak.fd());
-    watch.within_an_interval("none", is_empty);
+    watch.wait_for("none", is_empty);
 }
 
 /// The program has shut down its side, so the connection has ended in good order; yet the descriptor is
@@ -115,7 +115,7 @@ fn what_has_ended_in_order_stays_a_leak() {
     let mut leaker = Leaker::listening();
     let mut watch = Watch::start(&leaker, &[]);
     let leak = leaker.leak();
-    watch.within_two_intervals("a leak", |report| report.sockets.len() == 1);
+    watch.wait_for("a leak", |report| report.sockets.len() == 1);
     leaker.shutdown(leak.fd());
     let rows = [Want::held(&leaker, &leak).state("CLOSE").verdict("dead")];
     watch.wait_for("a dead row", |report| has_rows(report, &rows));

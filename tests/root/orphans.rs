@@ -51,8 +51,7 @@ fn sent_away_under_watch() {
     let mut watch = Watch::start(&leaker, &[]);
     let leak = leaker.leak();
     let held = Want::held(&leaker, &leak);
-    watch
-        .within_two_intervals("a held row", |report| has_rows(report, std::slice::from_ref(&held)));
+    watch.wait_for("a held row", |report| has_rows(report, std::slice::from_ref(&held)));
     leaker.send_away(leak.fd());
     let rows = [held.ownerless("unknown")];
     watch.wait_for("a row without an owner", |report| has_rows(report, &rows));

@@ -30,7 +30,7 @@ fn by_the_peer() {
     let mut leaker = Leaker::listening();
     let mut watch = Watch::start(&leaker, &[]);
     let conns = leaker.plant(Kind::HalfClosed, 3);
-    watch.within_two_intervals("three rows", |report| report.sockets.len() == 3);
+    watch.wait_for("three rows", |report| report.sockets.len() == 3);
     for conn in &conns {
         leaker.abort(conn.peer());
     }
@@ -104,7 +104,7 @@ fn by_the_administrator() {
     let mut leaker = Leaker::listening();
     let mut watch = Watch::start(&leaker, &[]);
     let conns = leaker.plant(Kind::EofRead, 2);
-    watch.within_two_intervals("two rows", |report| report.sockets.len() == 2);
+    watch.wait_for("two rows", |report| report.sockets.len() == 2);
     for conn in &conns {
         match leaker.inside(|| destroy::socket(&conn.local, &conn.remote)) {
             Ok(()) => {}
@@ -129,7 +129,7 @@ fn by_a_keepalive_probe_to_a_peer_that_forgot() {
     for conn in &conns {
         leaker.keepalive(conn.fd());
     }
-    watch.within_two_intervals("two rows", |report| report.sockets.len() == 2);
+    watch.wait_for("two rows", |report| report.sockets.len() == 2);
     follow(watch, &mut leaker, &conns);
 }
 
@@ -139,7 +139,7 @@ fn by_keepalive_probes_that_are_lost() {
     let mut leaker = Leaker::listening();
     let mut watch = Watch::start(&leaker, &[]);
     let conns = leaker.plant(Kind::EofRead, 2);
-    watch.within_two_intervals("two rows", |report| report.sockets.len() == 2);
+    watch.wait_for("two rows", |report| report.sockets.len() == 2);
     leaker.loopback("down");
     for conn in &conns {
         leaker.keepalive(conn.fd());

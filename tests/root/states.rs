@@ -83,9 +83,9 @@ fn syn_sent() {
     let mut watch = Watch::start(&leaker, &["--state", "syn-sent"]);
     let also_stuck = leaker.dial();
     let wants = [row(&leaker, &stuck, "SYN_SENT"), row(&leaker, &also_stuck, "SYN_SENT")];
-    watch.within_two_intervals("two that connect", |report| has_rows(report, &wants));
+    watch.wait_for("two that connect", |report| has_rows(report, &wants));
     leaker.close(stuck.fd());
-    watch.within_two_intervals("one", |report| has_rows(report, &wants[1..]));
+    watch.wait_for("one", |report| has_rows(report, &wants[1..]));
 }
 
 #[test]

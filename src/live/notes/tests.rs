@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::live::table::Table;
-use crate::live::table::tests::{HELD, MS, conn, enters, holder, only, scan, seen, table, transition};
+use crate::live::table::tests::{
+    HELD, MS, conn, enters, holder, only, scan, seen, table, transition,
+};
 use crate::sock::age::{Since, Tick};
 use crate::sock::event::{Actor, Record, SockFlags};
 use crate::sock::state::StateSet;
@@ -72,8 +74,7 @@ fn relay_of(mut table: Table, shutdown: Transition, backend: Option<u32>) -> Opt
     table.apply(enters(CLIENT, 1_000));
     let (conn, flags) = (shutdown.conn, shutdown.flags);
     table.apply(shutdown);
-    let half_shut =
-        Sock { state: State::FinWait2, conn, flags, ..seen(BACKEND, 5_000, 4_000) };
+    let half_shut = Sock { state: State::FinWait2, conn, flags, ..seen(BACKEND, 5_000, 4_000) };
     let held = Record::Held(holder(7, 3), seen(CLIENT, 5_000, 4_000));
     let backend = backend.map(|pid| Record::Held(holder(pid, 4), half_shut));
     scan(&mut table, 5_000, [held].into_iter().chain(backend));
@@ -117,12 +118,8 @@ fn another_connection_at_the_same_address_is_no_relay() {
     table.apply(shuts_down(1_001));
     let held = Record::Held(holder(7, 3), seen(CLIENT, 5_000, 4_000));
     let flags = HELD | SockFlags::SHUT_SEND;
-    let other = Sock {
-        state: State::FinWait2,
-        conn: conn(3_000),
-        flags,
-        ..seen(BACKEND, 5_000, 4_000)
-    };
+    let other =
+        Sock { state: State::FinWait2, conn: conn(3_000), flags, ..seen(BACKEND, 5_000, 4_000) };
     scan(&mut table, 5_000, [held, Record::Held(holder(7, 4), other)]);
     assert!(table.relay(SockPtr(CLIENT)).is_none());
 }

@@ -28,11 +28,9 @@ fn a_scan_takes_candidates_and_what_was_asked_for() {
         assert_eq!(table.len(), len);
     }
     let silent = in_state(State::Established, HELD | SockFlags::UNANSWERED);
-    for (sock, verdict) in [
-        (half_shut(), Verdict::HalfShut),
-        (dead(), Verdict::Dead),
-        (silent, Verdict::Unanswered),
-    ] {
+    for (sock, verdict) in
+        [(half_shut(), Verdict::HalfShut), (dead(), Verdict::Dead), (silent, Verdict::Unanswered)]
+    {
         let mut table = table();
         scan(&mut table, 90_000, [holds(&sock)]);
         assert_eq!(super::verdict(&table), Some(verdict));
@@ -81,9 +79,8 @@ fn what_no_event_follows_vanishes_from_unreachable_namespaces_too() {
 fn sums_are_of_what_the_state_alone_makes_wanted() {
     let mut table = table();
     table.begin_scan(90_000 * MS);
-    let sock = |address, state, flags| {
-        holds(&Sock { sock: SockPtr(address), ..in_state(state, flags) })
-    };
+    let sock =
+        |address, state, flags| holds(&Sock { sock: SockPtr(address), ..in_state(state, flags) });
     table.absorb(sock(10, State::CloseWait, HELD));
     table.absorb(sock(20, State::FinWait1, HELD));
     table.absorb(sock(40, State::Established, HELD | SockFlags::UNANSWERED));

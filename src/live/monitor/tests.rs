@@ -1,0 +1,413 @@
+//! That source and table are kept in step, with a source that plays a script.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use super::*;
+use crate::live::source::Losses;
+use crate::live::table::tests::{HELD, MS, TICK, enters, holder, leaves, listener, seen};
+use crate::sock::conn::SockPtr;
+use crate::sock::event::{Record, Sock, SockFlags};
+use crate::sock::state::State;
+
+const RULES: Rules = Rules { watched: StateSet::NONE, idle: 60_000 * MS, settle: 1 };
+
+/// A source that does as it was told, and notes what it was asked.
+#[derive(Default)]
+struct Script {
+    calls: RefCell<Vec<String>>,
+    /// What [`Source::take`] gives, one call after the other.
+    events: VecDeque<Vec<Record>>,
+    held_back: Vec<Record>,
+    /// What scans find, one after the other; the last is there to stay.
+    worlds: VecDeque<World>,
+    losses: Losses,
+    left_open: bool,
+    surprises: Vec<String>,
+}
+
+/// What a scan finds.
+#[derive(Clone, Default)]
+struct World {
+    /// With a descriptor, or in a queue.
+    files: Vec<Record>,
+    /// In the hash tables, without a program.
+    unheld: Vec<Record>,
+    /// There, with a program.
+    passed_over: Vec<SockPtr>,
+    unreachable: Vec<u32>,
+    truncated: bool,
+    /// How many events are lost meanwhile.
+    lost: u64,
+}
+
+impl Script {
+    fn call(&self, what: impl Into<String>) {
+        self.calls.borrow_mut().push(what.into());
+    }
+
+    /// What is found by this call.
+    fn begin(&mut self) -> World {
+        let world = match self.worlds.len() {
+            0 => World::default(),
+            1 => self.worlds[0].clone(),
+            _ => self.worlds.pop_front().unwrap(),
+        };
+        self.losses.dropped += world.lost;
+        world
+    }
+}
+
+impl World {
+    fn walked(self) -> Walked {
+        let Self { passed_over, unreachable, truncated, .. } = self;
+        Walked { sums: passed_over.into_iter().collect(), unreachable, truncated }
+    }
+}
+
+impl Source for Script {
+    type Error = Infallible;
+
+    fn wait(&self, _: BorrowedFd<'_>, _: Duration) -> Result<bool, Infallible> {
+        self.call("wait");
+        Ok(true)
+    }
+
+    fn take(&mut self) -> Result<Vec<Record>, Infallible> {
+        self.call("take");
+        Ok(self.events.pop_front().unwrap_or_default())
+    }
+
+    fn hold_back(&mut self, yes: bool) {
+        self.call(if yes { "hold back" } else { "let through" });
+    }
+
+    fn take_held_back(&mut self) -> Vec<Record> {
+        self.call("take held back");
+        std::mem::take(&mut self.held_back)
+    }
+
+    fn scan_files(&mut self, report: impl FnMut(Record)) -> Result<(), Infallible> {
+        self.call("files");
+        self.begin().files.into_iter().for_each(report);
+        Ok(())
+    }
+
+    fn scan_everything(&mut self, mut report: impl FnMut(Record)) -> Result<Walked, Infallible> {
+        self.call("everything");
+        let world = self.begin();
+        world.files.iter().chain(&world.unheld).cloned().for_each(&mut report);
+        Ok(world.walked())
+    }
+
+    fn scan_ehash(
+        &mut self,
+        groups: &[usize],
+        report: impl FnMut(Record),
+    ) -> Result<Walked, Infallible> {
+        self.call(format!("walk {groups:?}"));
+        let world = self.begin();
+        world.unheld.iter().cloned().for_each(report);
+        Ok(world.walked())
+    }
+
+    fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    fn left_open(&self) -> bool {
+        self.left_open
+    }
+
+    fn set_left_open(&mut self, yes: bool) {
+        self.left_open = yes;
+    }
+
+    fn surprises(&self) -> Vec<String> {
+        self.surprises.clone()
+    }
+
+    fn queue_bound(&self) -> u32 {
+        100
+    }
+}
+
+fn monitor(worlds: impl IntoIterator<Item = World>) -> Monitor<Script> {
+    let script = Script { worlds: worlds.into_iter().collect(), ..Script::default() };
+    Monitor::new(script, RULES, TICK)
+}
+
+/// The scans since the last time.
+fn scans(monitor: &Monitor<Script>) -> Vec<String> {
+    let mut calls = monitor.source.calls.take();
+    calls.retain(|call| call != "take");
+    calls
+}
+
+/// ms before now, on the clock of events.
+fn ago(ms: u64) -> u64 {
+    clock::ktime() / MS - ms
+}
+
+/// In CLOSE_WAIT, with the last packet so long ago.
+fn sock(address: u64, idle_ms: u64) -> Sock {
+    let mut sock = seen(address, ago(0), idle_ms);
+    sock.progress.write_seq = 1;
+    sock.progress.snd_una = 1;
+    sock
+}
+
+fn held(sock: &Sock) -> Record {
+    Record::Held(holder(7, 3), sock.clone())
+}
+
+fn world(files: impl IntoIterator<Item = Record>) -> World {
+    World { files: files.into_iter().collect(), ..World::default() }
+}
+
+/// With a socket that a process holds, and that the walk passes over.
+fn with(sock: &Sock) -> World {
+    World { passed_over: vec![sock.sock], ..world([held(sock)]) }
+}
+
+fn reasons(monitor: &Monitor<Script>) -> Vec<&'static str> {
+    monitor.health().incomplete.iter().map(Incomplete::reason).collect()
+}
+
+#[test]
+fn the_first_scan_is_of_everything_and_comes_after_the_events() {
+    let mut monitor = monitor([with(&sock(1, 5_000))]);
+    monitor.source.events.push_back(vec![Record::Transition(enters(1, ago(5_000)))]);
+    monitor.refresh().unwrap();
+    let calls = monitor.source.calls.take();
+    assert_eq!(calls.first().map(String::as_str), Some("take"));
+    assert_eq!(calls.last().map(String::as_str), Some("everything"));
+    let (_, tracked) = monitor.table.get(0).unwrap();
+    assert_eq!(monitor.table.holders(tracked), [holder(7, 3)]);
+    assert!(tracked.since.is_exact(), "the event is older than the scan, and tells since when");
+    assert!(reasons(&monitor).is_empty());
+    assert!(monitor.health().scanned > 0);
+}
+
+#[test]
+fn events_that_were_lost_are_made_up_for_by_the_next_scan() {
+    let leaked = sock(1, 5_000);
+    let mut monitor = monitor([World::default(), with(&leaked)]);
+    monitor.refresh().unwrap();
+    scans(&monitor);
+    monitor.source.losses.dropped = 3;
+    monitor.source.losses.skipped = 2;
+    assert_eq!(monitor.health().incomplete, [Incomplete::EventsLost(5)]);
+    assert_eq!(monitor.needs().reason(), Reason::Urgent);
+    monitor.refresh().unwrap();
+    assert_eq!(scans(&monitor), ["everything"], "at once, and of everything");
+    assert!(reasons(&monitor).is_empty());
+    assert_eq!(monitor.health().lost_events, 5, "since the start");
+    assert_eq!(monitor.table.len(), 1);
+}
+
+#[test]
+fn a_scan_during_which_events_are_lost_makes_up_for_none() {
+    let mut monitor = monitor([World { lost: 4, ..World::default() }, World::default()]);
+    monitor.refresh().unwrap();
+    assert_eq!(monitor.health().incomplete, [Incomplete::EventsLost(4)]);
+    monitor.refresh().unwrap();
+    assert!(reasons(&monitor).is_empty());
+}
+
+#[test]
+fn what_is_still_to_be_seen_to_stay_is_held_back_until_shortly_before_the_end() {
+    let mut monitor = monitor([]);
+    monitor.source.held_back = vec![Record::Transition(enters(1, ago(500)))];
+    let stop = File::open("/dev/null").unwrap();
+    // `stop` is readable at once: nothing is taken that may be about to leave.
+    assert!(monitor.follow(stop.as_fd(), Duration::from_secs(9)).unwrap());
+    assert_eq!(monitor.source.calls.take(), ["hold back", "wait", "take", "let through"]);
+    assert!(monitor.table.is_empty());
+    // Too short a time to hold anything back.
+    assert!(monitor.follow(stop.as_fd(), SETTLING / 2).unwrap());
+    assert_eq!(monitor.source.calls.take(), ["wait", "take", "take held back"]);
+    assert_eq!(monitor.table.len(), 1);
+}
+
+#[test]
+fn what_was_held_back_is_newer_than_all_events() {
+    let mut monitor = monitor([]);
+    monitor.source.events.push_back(vec![Record::Transition(leaves(1, ago(900)))]);
+    monitor.source.held_back = vec![Record::Transition(enters(1, ago(500)))];
+    let stop = File::open("/dev/null").unwrap();
+    monitor.follow(stop.as_fd(), Duration::ZERO).unwrap();
+    assert_eq!(monitor.table.len(), 1);
+}
+
+#[test]
+fn what_a_scan_of_files_misses_is_walked_for() {
+    let followed = sock(1, 5_000);
+    let mut monitor = monitor([with(&followed), World::default()]);
+    monitor.scan(true).unwrap();
+    scans(&monitor);
+    monitor.scan(false).unwrap();
+    assert_eq!(scans(&monitor), ["files", "walk []"]);
+    assert!(monitor.table.is_empty());
+    monitor.scan(false).unwrap();
+    assert_eq!(scans(&monitor), ["files"], "nothing is missing any more");
+}
+
+#[test]
+fn what_no_event_follows_is_not_walked_for() {
+    let dead = Sock { state: State::Close, ..sock(1, 5_000) };
+    let mut monitor = monitor([world([held(&dead)]), World::default()]);
+    monitor.scan(true).unwrap();
+    scans(&monitor);
+    monitor.scan(false).unwrap();
+    assert_eq!(scans(&monitor), ["files"]);
+    assert!(monitor.table.is_empty());
+}
+
+#[test]
+fn sums_that_differ_are_walked_for_once_more_group_by_group() {
+    let (known, flying) = (sock(0x1000, 5_000), sock(0x2800, 5_000));
+    let sums = vec![known.sock, flying.sock];
+    let first = World { passed_over: sums.clone(), ..world([held(&known)]) };
+    let unheld = vec![Record::Unheld(flying.clone())];
+    let mut monitor = monitor([first, World { passed_over: sums, unheld, ..World::default() }]);
+    monitor.scan(true).unwrap();
+    assert_eq!(scans(&monitor), ["everything", "walk [2]"]);
+    assert_eq!(monitor.table.len(), 2);
+    assert!(monitor.table.has_missing_owners());
+}
+
+#[test]
+fn sums_that_agree_need_no_second_walk() {
+    let (queued, held_one) = (sock(0x3000, 5_000), sock(0x1000, 5_000));
+    let unheld = vec![Record::Unheld(Sock { flags: HELD - SockFlags::HAS_SOCKET, ..queued })];
+    let mut monitor = monitor([World { unheld, ..with(&held_one) }]);
+    monitor.scan(true).unwrap();
+    assert_eq!(scans(&monitor), ["everything"]);
+    assert_eq!(monitor.table.len(), 2);
+}
+
+fn look_twice(monitor: &mut Monitor<Script>) -> Option<Duration> {
+    let mut waited = None;
+    monitor.look_twice(|time| waited = Some(time)).unwrap();
+    waited
+}
+
+#[test]
+fn one_look_will_do_where_nothing_is_in_doubt() {
+    for quiet in [World::default(), with(&sock(1, 5_000))] {
+        let mut monitor = monitor([quiet]);
+        assert_eq!(look_twice(&mut monitor), None);
+        assert_eq!(scans(&monitor), ["everything"]);
+    }
+}
+
+#[test]
+fn what_is_gone_or_has_moved_at_the_second_look_is_dropped() {
+    let (gone, moved, stays) = (sock(0x1000, 10), sock(0x2000, 10), sock(0x3000, 10));
+    let mut later = moved.clone();
+    later.progress.copied_seq += 1;
+    let all = [&gone, &moved, &stays].map(|sock| sock.sock).to_vec();
+    let first = World { passed_over: all.clone(), ..world([&gone, &moved, &stays].map(held)) };
+    let second = World { passed_over: all[1..].to_vec(), ..world([&later, &stays].map(held)) };
+    let mut monitor = monitor([first, second]);
+    assert_eq!(look_twice(&mut monitor), Some(Duration::from_nanos(RULES.settle)));
+    assert_eq!(scans(&monitor), ["everything", "everything"]);
+    let now = clock::ktime();
+    let settled = monitor.table.socks().filter(|(_, tracked)| tracked.has_settled(now, 1));
+    assert_eq!(settled.map(|(sock, _)| sock).collect::<Vec<_>>(), [stays.sock]);
+}
+
+#[test]
+fn a_look_is_repeated_while_owners_are_missing_but_not_for_ever() {
+    let flying = sock(0x1000, 5_000);
+    let in_flight = World { unheld: vec![Record::Unheld(flying.clone())], ..World::default() };
+    let mut found = monitor([in_flight.clone(), with(&flying)]);
+    look_twice(&mut found);
+    assert_eq!(scans(&found), ["everything"; 2]);
+    assert!(!found.table.has_missing_owners());
+
+    let mut missing = monitor([in_flight]);
+    look_twice(&mut missing);
+    assert_eq!(scans(&missing), ["everything"; ATTEMPTS]);
+    assert_eq!(missing.table.len(), 1);
+}
+
+/// Uses the whole budget up.
+fn exhaust(monitor: &mut Monitor<Script>) {
+    (0..2).for_each(|_| monitor.schedule.charge(clock::monotonic(), Duration::from_secs(60)));
+}
+
+#[test]
+fn a_scan_that_has_to_wait_for_its_budget_makes_the_answer_incomplete() {
+    let mut monitor = monitor([with(&sock(1, 5_000))]);
+    exhaust(&mut monitor);
+    monitor.refresh().unwrap();
+    assert!(reasons(&monitor).is_empty(), "nothing is urgent");
+    monitor.source.events.push_back(vec![Record::Transition(enters(1, ago(500)))]);
+    monitor.refresh().unwrap();
+    assert!(scans(&monitor).is_empty());
+    assert_eq!(reasons(&monitor), ["scan-overdue"]);
+    // The budget is there again.
+    monitor.schedule = Schedule::default();
+    monitor.refresh().unwrap();
+    assert!(reasons(&monitor).is_empty());
+}
+
+#[test]
+fn what_is_caught_between_its_end_and_its_close_is_left_to_another_scan() {
+    let ending = Sock { state: State::Close, ..sock(1, 10) };
+    let mut monitor = monitor([world([held(&ending)])]);
+    monitor.refresh().unwrap();
+    assert!(monitor.table.is_empty() && monitor.source.left_open);
+    assert_eq!(monitor.needs().reason(), Reason::Pending);
+}
+
+#[test]
+fn reasons_for_scans() {
+    let reason = |world| {
+        let mut monitor = monitor([world]);
+        monitor.refresh().unwrap();
+        monitor.needs().reason()
+    };
+    assert_eq!(reason(World::default()), Reason::Idle);
+    assert_eq!(reason(with(&sock(1, 5_000))), Reason::Audit);
+    let half_shut = |idle_ms| Sock {
+        state: State::FinWait2,
+        flags: HELD | SockFlags::SHUT_SEND,
+        ..sock(1, idle_ms)
+    };
+    assert_eq!(reason(with(&half_shut(5_000))), Reason::Pending, "it may become idle");
+    assert_eq!(reason(with(&half_shut(70_000))), Reason::Audit);
+}
+
+#[test]
+fn what_a_scan_could_not_see_makes_the_answer_incomplete() {
+    let mut queue = listener(9, 80);
+    queue.backlog = 101;
+    let world = World {
+        unreachable: vec![5],
+        truncated: true,
+        ..world([Record::Listener(holder(7, 3), queue.clone())])
+    };
+    let mut monitor = monitor([world, World::default()]);
+    monitor.source.surprises.push("struct sock".to_owned());
+    monitor.source.losses = Losses { queued: 2, undecodable: 3, ..Losses::default() };
+    monitor.scan(true).unwrap();
+    let expected = [
+        Incomplete::RecordsUnreadable(3),
+        Incomplete::QueuesTruncated(2),
+        Incomplete::QueueTruncated { listener: queue.conn.local, netns: 1, bound: 100 },
+        Incomplete::NetnsUnreachable(vec![5]),
+        Incomplete::WalkTruncated,
+        Incomplete::UnknownKernel("struct sock".to_owned()),
+    ];
+    assert_eq!(monitor.health().incomplete, expected);
+    monitor.scan(false).unwrap();
+    assert!(reasons(&monitor).contains(&"walk-truncated"), "no walk since");
+    monitor.scan(true).unwrap();
+    assert_eq!(reasons(&monitor), ["records-unreadable", "queues-truncated", "unknown-kernel"]);
+}
