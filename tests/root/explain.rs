@@ -48,7 +48,6 @@ fn the_texts_name_the_bugs_that_give_these_verdicts() {
     for word in ["eof-unread", "data-unread"] {
         assert!(names(word, "response bod"), "{word}: {}", explained(word));
     }
-    assert!(!names("eof-read", "resp.body") && !names("eof-read", "response bod"));
     assert!(names("data-unread", "pool"), "an idle connection's farewell");
     assert!(!names("reset", "had closed"), "it may come from any state");
     assert!(names("half-shut", "prox"), "the usual cause");

@@ -18,10 +18,12 @@ fn who_began() {
     assert_eq!(neither.unwrap().direction, None, "{report:#?}");
 }
 
+/// A SYN_SENT that was seen tells who began.
 #[test]
 fn who_began_under_watch() {
     let mut leaker = Leaker::listening();
-    let mut watch = Watch::start(&leaker, &[]);
+    let states = "syn-sent,established,close-wait";
+    let mut watch = Watch::start(&leaker, &["--state", states]);
     let accepted = leaker.leak();
     let connected = leaker.plant_one(Kind::LeftByServer);
     let report = watch.wait_for("both", |report| report.sockets.len() == 2);

@@ -5,7 +5,7 @@ use crate::common::{Leaker, list};
 
 /// A process at its limit of descriptors: 20 sockets that nobody used, 10 whose connect() was refused, one that was
 /// disconnected, and one that keeps a port.
-fn at_the_limit() -> (Leaker, i32) {
+fn at_the_limit() -> (Leaker, i32, usize) {
     let mut leaker = Leaker::start();
     let listener = leaker.listen("v4");
     for _ in 0..20 {
@@ -19,13 +19,13 @@ fn at_the_limit() -> (Leaker, i32) {
     leaker.disconnect(once.fd());
     leaker.close(accepted.fd());
     let bound = leaker.bound();
-    leaker.use_up_descriptors();
-    (leaker, bound)
+    let limit = leaker.use_up_descriptors();
+    (leaker, bound, limit)
 }
 
 #[test]
 fn they_are_stranded_and_counted() {
-    let (leaker, bound) = at_the_limit();
+    let (leaker, bound, limit) = at_the_limit();
     let quiet = list(&leaker, &[]);
     assert!(quiet.complete && quiet.sockets.is_empty(), "{quiet:#?}");
     assert_eq!((quiet.stranded("unconnected"), quiet.stranded("connect-failed")), (20, 11));
@@ -41,15 +41,19 @@ fn they_are_stranded_and_counted() {
 
     let process = report.process(leaker.pid).unwrap();
     assert_eq!((process.leaked, process.stranded), (0, 31), "{process:#?}");
-    assert_eq!(process.open_fds, Some(leaker.open_descriptors().len() as u64));
-    let census = |kind: &str| process.descriptors.get(kind).copied().flatten().unwrap_or(0);
-    assert!(census("listening") == 1 && census("connected") == 0, "{process:#?}");
-    assert!(census("unconnected") >= 20 && census("files") >= 3, "{process:#?}");
+    let open = leaker.open_descriptors().len() as u64;
+    assert_eq!((process.open_fds, process.fd_limit), (Some(open), Some(limit as u64)));
+    let count = |kind: &&str| process.descriptors[*kind].unwrap();
+    let [stranded, listening, unconnected] =
+        ["stranded", "listening", "unconnected"].map(|kind| count(&kind));
+    assert_eq!((stranded, listening, unconnected), (31, 1, 1), "{process:#?}");
+    let others = ["leaked", "connected", "other_sockets", "files"].iter().map(count).sum::<u64>();
+    assert_eq!(stranded + listening + unconnected + others, open, "{process:#?}");
 }
 
 #[test]
 fn at_the_limit_list_is_not_silent() {
-    let (leaker, _) = at_the_limit();
+    let (leaker, _, limit) = at_the_limit();
     let ran = list_text(&leaker, &[]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
     let footer = ran.text().lines().find(|line| line.starts_with("also stranded: "));
@@ -60,14 +64,14 @@ fn at_the_limit_list_is_not_silent() {
     }
     let shown = list_text(&leaker, &["--stranded"]);
     let open = leaker.open_descriptors().len();
-    let census = format!("{open} of {open} descriptors open");
+    let census = format!("{open} of {limit} descriptors open");
     assert!(shown.text().contains(&census), "{census} in {}", shown.text());
 }
 
 /// As docker-proxy does.
 #[test]
 fn a_port_that_is_kept_is_in_use() {
-    let (leaker, bound) = at_the_limit();
+    let (leaker, bound, _) = at_the_limit();
     let report = list(&leaker, &["--state", "close"]);
     let rows: Vec<_> = report.sockets.iter().filter(|row| row.fds == [bound]).collect();
     let [row] = rows[..] else { panic!("{report:#?}") };
