@@ -35,8 +35,8 @@ pub struct Monitor<S> {
     rules: Rules,
     table: Table,
     schedule: Schedule,
-    /// How many events had been lost before the last scan during which none was.
-    lost_at_last_clean_scan: u64,
+    /// How many events had been lost when the last scan began.
+    lost_at_last_scan: u64,
     /// The network namespaces that the last scan of everything could not look into.
     unreachable_netns: Vec<u32>,
     /// Whether it did not come to its end elsewhere.
@@ -55,7 +55,7 @@ impl<S: Source> Monitor<S> {
             rules,
             table: Table::new(rules.watched, tick, CAPACITY),
             schedule: Schedule::default(),
-            lost_at_last_clean_scan: 0,
+            lost_at_last_scan: 0,
             unreachable_netns: Vec::new(),
             is_truncated: false,
             scanned: 0,
@@ -185,7 +185,7 @@ impl<S: Source> Monitor<S> {
         let losses = self.source.losses();
         let mut incomplete = Vec::new();
         if self.has_lost_events() {
-            let lost = losses.events() - self.lost_at_last_clean_scan;
+            let lost = losses.events() - self.lost_at_last_scan;
             incomplete.push(Incomplete::EventsLost(lost));
         }
         if losses.undecodable > 0 {
@@ -219,7 +219,7 @@ impl<S: Source> Monitor<S> {
     }
 
     fn has_lost_events(&self) -> bool {
-        self.source.losses().events() > self.lost_at_last_clean_scan
+        self.source.losses().events() > self.lost_at_last_scan
     }
 
     fn drain(&mut self) -> Result<(), S::Error> {
@@ -233,7 +233,7 @@ impl<S: Source> Monitor<S> {
     fn scan(&mut self, everywhere: bool) -> Result<(), S::Error> {
         self.drain()?;
         let lost = self.source.losses().events();
-        let everywhere = everywhere || lost > self.lost_at_last_clean_scan;
+        let everywhere = everywhere || lost > self.lost_at_last_scan;
         let began = clock::ktime();
         self.table.begin_scan(began);
         let mut walked = None;
@@ -258,9 +258,7 @@ impl<S: Source> Monitor<S> {
         }
         self.table.end_scan(&self.unreachable_netns, everywhere);
         self.scanned = began;
-        if self.source.losses().events() == lost {
-            self.lost_at_last_clean_scan = lost;
-        }
+        self.lost_at_last_scan = lost;
         Ok(())
     }
 }

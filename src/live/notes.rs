@@ -58,9 +58,9 @@ impl Notes {
         (is_its_end && note.conn == sock.conn).then_some(note.ktime)
     }
 
-    /// Forgets what is older than a scan that has not found its socket.
-    pub(super) fn retain(&mut self, scan_began: u64, is_known: impl Fn(SockPtr) -> bool) {
-        self.0.retain(|&sock, note| note.ktime >= scan_began || is_known(sock));
+    /// Forgets what a scan has not found.
+    pub(super) fn retain(&mut self, is_known: impl Fn(SockPtr) -> bool) {
+        self.0.retain(|&sock, _| is_known(sock));
     }
 
     /// Pairs each socket in CLOSE_WAIT with one that the same process shut down right after the FIN,

@@ -316,7 +316,7 @@ impl Table {
         });
         self.unscanned = self.socks.values().filter(|tracked| tracked.seen == 0).count();
         self.relays = self.notes.relays(&self.socks);
-        self.notes.retain(began, |sock| self.socks.contains_key(&sock));
+        self.notes.retain(|sock| self.socks.contains_key(&sock));
         self.finish_scan();
     }
 

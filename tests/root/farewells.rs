@@ -41,7 +41,7 @@ fn few_bytes_after_an_exchange_may_be_one() {
 fn the_text_speaks_of_it() {
     let mut leaker = Leaker::listening();
     let only = leaker.plant_one(Kind::DataUnread(5));
-    let speaks = |leaker: &Leaker| list_text(leaker, &[]).text().contains("pool");
+    let speaks = |leaker: &Leaker| list_text(leaker, &[]).text().contains("idle connection");
     assert!(!speaks(&leaker), "nothing but 5 bytes ever came");
     leaker.close(only.fd());
     left_with(&mut leaker, 24);

@@ -104,7 +104,7 @@ fn a_leak_rate_and_when_it_ends() {
     leaker.limit(1024);
     leaker.leak();
     let mut watch = Watch::start(&leaker, &[]);
-    let first = watch.next();
+    let first = watch.wait_for("the first leak", |report| report.sockets.len() == 1);
     let process = first.process(leaker.pid).unwrap();
     assert_eq!((process.leaked_per_minute, process.exhausted_in_seconds), (None, None));
     assert_eq!((process.leaked, process.fd_limit), (1, Some(1024)));

@@ -42,7 +42,7 @@ fn the_only_holder_is_killed() {
     victim.plant(Kind::EofRead, 3);
     let leak = leaker.leak();
     let mut watch = Watch::start(&leaker, &[]);
-    assert_eq!(watch.next().sockets.len(), 4);
+    watch.wait_for("all four", |report| report.sockets.len() == 4);
     kill(Pid::from_raw(i32::try_from(victim.pid).unwrap()), Signal::SIGKILL).unwrap();
     let left = [Want::held(&leaker, &leak)];
     watch.wait_for("the other's row alone", |report| has_rows(report, &left));

@@ -27,12 +27,19 @@ fn follow(mut watch: Watch, leaker: &mut Leaker, conns: &[Conn]) {
 
 #[test]
 fn by_the_peer() {
-    let mut leaker = Leaker::listening();
+    let mut leaker = Leaker::start();
+    let listener = leaker.listen("v4");
+    // In a process of its own: whoever shuts down one socket upon the end of file of another may be a relay.
+    let mut peer = leaker.start_beside();
+    let ends: Vec<_> = (0..3).map(|_| peer.connect(&listener.local)).collect();
+    let conns = leaker.accept(3);
     let mut watch = Watch::start(&leaker, &[]);
-    let conns = leaker.plant(Kind::HalfClosed, 3);
+    for end in &ends {
+        peer.shutdown(end.fd());
+    }
     watch.wait_for("three rows", |report| report.sockets.len() == 3);
-    for conn in &conns {
-        leaker.abort(conn.peer());
+    for end in &ends {
+        peer.abort(end.fd());
     }
     follow(watch, &mut leaker, &conns);
 }

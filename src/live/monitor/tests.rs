@@ -210,10 +210,12 @@ fn events_that_were_lost_are_made_up_for_by_the_next_scan() {
 }
 
 #[test]
-fn a_scan_during_which_events_are_lost_makes_up_for_none() {
+fn what_is_lost_during_a_scan_is_left_to_the_next() {
     let mut monitor = monitor([World { lost: 4, ..World::default() }, World::default()]);
+    monitor.source.losses.dropped = 3;
     monitor.refresh().unwrap();
-    assert_eq!(monitor.health().incomplete, [Incomplete::EventsLost(4)]);
+    assert_eq!(monitor.health().incomplete, [Incomplete::EventsLost(4)], "since the last scan");
+    assert_eq!(monitor.health().lost_events, 7);
     monitor.refresh().unwrap();
     assert!(reasons(&monitor).is_empty());
 }
@@ -322,6 +324,22 @@ fn what_is_gone_or_has_moved_at_the_second_look_is_dropped() {
 }
 
 #[test]
+fn a_watch_begins_with_a_second_look_where_there_is_doubt() {
+    let stop = File::open("/dev/null").unwrap();
+    for (idle_ms, looks) in [(500, 2), (5_000, 1)] {
+        let mut monitor = monitor([with(&sock(1, idle_ms))]);
+        let stopped = monitor.begin(stop.as_fd()).unwrap();
+        assert_eq!(stopped, looks == 2, "it has not waited without need");
+        let calls = scans(&monitor);
+        assert_eq!(
+            calls.iter().filter(|call| *call == "everything" || *call == "files").count(),
+            looks
+        );
+        assert!(!monitor.table.is_in_doubt(clock::ktime(), RULES.settle));
+    }
+}
+
+#[test]
 fn a_look_is_repeated_while_owners_are_missing_but_not_for_ever() {
     let flying = sock(0x1000, 5_000);
     let in_flight = World { unheld: vec![Record::Unheld(flying.clone())], ..World::default() };
@@ -388,10 +406,12 @@ fn reasons_for_scans() {
 fn what_a_scan_could_not_see_makes_the_answer_incomplete() {
     let mut queue = listener(9, 80);
     queue.backlog = 101;
+    let mut short = listener(10, 81);
+    short.backlog = 100;
     let world = World {
         unreachable: vec![5],
         truncated: true,
-        ..world([Record::Listener(holder(7, 3), queue.clone())])
+        ..world([&queue, &short].map(|queue| Record::Listener(holder(7, 3), queue.clone())))
     };
     let mut monitor = monitor([world, World::default()]);
     monitor.source.surprises.push("struct sock".to_owned());

@@ -42,6 +42,15 @@ fn the_end_of_another_connection_dates_nothing() {
 }
 
 #[test]
+fn a_shutdown_is_no_end() {
+    let mut table = table();
+    table.apply(shuts_down(6_000));
+    let sock = Sock { state: State::Close, conn: conn(2_000), ..seen(BACKEND, 10_000, 4_000) };
+    scan(&mut table, 10_000, [Record::Held(holder(7, 3), sock)]);
+    assert!(!only(&table).since.is_exact());
+}
+
+#[test]
 fn an_end_is_forgotten_with_its_socket() {
     let mut table = table();
     table.apply(ends(6_000));
@@ -102,6 +111,18 @@ fn a_relay_is_seen_whatever_states_are_watched() {
 fn a_relay_holds_both_sockets() {
     assert_eq!(relay_of(table(), shuts_down(1_001), Some(8)), None, "another has it");
     assert_eq!(relay_of(table(), shuts_down(1_001), None), None, "it is closed");
+}
+
+#[test]
+fn what_another_process_shuts_down_is_no_relay() {
+    let mut table = table();
+    table.apply(enters(CLIENT, 1_000));
+    let Transition { conn, flags, .. } = shuts_down(1_001);
+    table.apply(shuts_down(1_001));
+    let half_shut = Sock { state: State::FinWait2, conn, flags, ..seen(BACKEND, 5_000, 4_000) };
+    let client = Record::Held(holder(8, 3), seen(CLIENT, 5_000, 4_000));
+    scan(&mut table, 5_000, [client, Record::Held(holder(7, 4), half_shut)]);
+    assert!(table.relay(SockPtr(CLIENT)).is_none());
 }
 
 #[test]

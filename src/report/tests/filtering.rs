@@ -82,7 +82,9 @@ fn leaks_of_unknown_owners_may_be_those_of_the_processes_asked_for() {
     let (flying, elsewhere) = (sock(1, 60), Sock { conn: conn_of(5), ..sock(2, 60) });
     let scan = [
         process(7, "a"),
+        process(8, "b"),
         held(7, 3, &sock(3, 60)),
+        held(8, 3, &sock(5, 60)),
         Record::Unheld(flying),
         Record::Unheld(elsewhere),
         // Stranded, and so nobody asks whose it is.

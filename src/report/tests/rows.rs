@@ -54,9 +54,12 @@ fn rows_are_sorted_and_the_oldest_comes_first_among_equals() {
 fn what_may_be_about_to_leave_is_no_row() {
     let mut young = sock(1, 0);
     young.stamps.mstamp = NOW / 1_000;
-    let table = table(&[], [held(7, 3, &young), held(7, 4, &sock(2, 1))]);
-    assert_eq!(places(&report(&table)), [2]);
-    assert_eq!(report(&table).processes[0].leaked, 1);
+    let scan = [process(7, "sh"), held(7, 3, &young), held(7, 4, &sock(2, 1))];
+    let table = table(&[], scan);
+    let report = report(&table);
+    assert_eq!(places(&report), [2]);
+    let process = &report.processes[0];
+    assert_eq!((process.leaked, process.descriptors.as_ref().map(|of| of.leaked)), (1, Some(1)));
     let shown = Shown::States(StateSet::CLOSE_WAIT);
     assert_eq!(places(&report_of(&table, &Query { shown, ..query() })), [2, 1], "asked for");
 }
@@ -170,8 +173,8 @@ fn what_another_held_before_this_one_began_is_inherited() {
 }
 
 /// The client's socket of a proxy, 60 s ago, and that of the backend a moment later.
-pub(crate) fn relay() -> (Table, Sock, Sock) {
-    let client = sock(1, 60);
+pub(crate) fn relay(unread: u32) -> (Table, Sock) {
+    let client = Sock { unread, ..sock(1, 60) };
     let mut backend = half_shut(2, 60);
     backend.conn.remote = end(2, 8080);
     backend.flags -= SockFlags::PEER_CLOSED;
@@ -197,12 +200,12 @@ pub(crate) fn relay() -> (Table, Sock, Sock) {
         table.absorb(record);
     }
     table.end_scan(&[], true);
-    (table, client, backend)
+    (table, backend)
 }
 
 #[test]
 fn a_relay_is_stranded_and_names_the_other_socket() {
-    let (table, _, backend) = relay();
+    let (table, backend) = relay(0);
     assert!(report(&table).sockets.is_empty());
     let report = report_of(&table, &Query { shown: Shown::Stranded, ..query() });
     let relays: Vec<_> = report.sockets.iter().map(|row| (row.verdict, row.relay)).collect();
@@ -210,6 +213,14 @@ fn a_relay_is_stranded_and_names_the_other_socket() {
     let other = Relay { sock: backend.sock, local, remote };
     let expected = [(Some(Verdict::Relayed), Some(other)), (Some(Verdict::HalfShut), None)];
     assert_eq!(relays, expected);
+}
+
+#[test]
+fn a_relay_that_has_left_data_unread_is_a_leak_like_others() {
+    let (table, _) = relay(9);
+    let report = report(&table);
+    let rows: Vec<_> = report.sockets.iter().map(|row| (row.verdict, row.relay)).collect();
+    assert_eq!(rows, [(Some(Verdict::DataUnread), None)]);
 }
 
 #[test]
@@ -221,9 +232,11 @@ fn a_peer_on_this_host_is_named_where_it_is_asked_for() {
     elsewhere.conn.netns = 5;
     let scan = [
         process(7, "server"),
-        process(8, "client"),
+        Record::Process(8, Process { comm: "worker".into(), start_time: 5, ..running() }),
+        Record::Process(9, Process { comm: "client".into(), start_time: 4, ..running() }),
         held(7, 3, &leaked),
         held(8, 4, &other),
+        held(9, 4, &other),
         held(7, 5, &elsewhere),
     ];
     let table = table(&[], scan);
@@ -231,6 +244,6 @@ fn a_peer_on_this_host_is_named_where_it_is_asked_for() {
     let peers = query.peers(&table);
     let report = Report::build(&table, &query, peers.as_ref(), now(), Health::default());
     let named: Vec<_> = report.sockets.iter().map(|row| (row.peer_pid, row.peer_comm)).collect();
-    assert_eq!(named, [(Some(8), Some("client")), (None, None)]);
+    assert_eq!(named, [(Some(9), Some("client")), (None, None)]);
     assert!(report.sockets.has_peers() && !super::report(&table).sockets.has_peers());
 }

@@ -62,7 +62,7 @@ fn words_behind_a_verdict() {
     let all = table(&[], [held(7, 3, &unread(25, 25))]);
     let last = lines(&all, Shown::Leaked).pop();
     assert_eq!(last.as_deref(), Some("(all): the program never read anything of what came"));
-    let (table, ..) = relay();
+    let (table, _) = relay(0);
     let line = lines(&table, STRANDED).swap_remove(1);
     assert!(line.ends_with(" relayed, waits for 127.0.0.2:8080"), "{line}");
     let ring = Record::Held(Holder { pid: 7, fd: 8, slot: Some(2) }, sock(1, 60));
