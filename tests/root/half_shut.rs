@@ -147,6 +147,18 @@ fn a_relay_before_the_start() {
     assert!(ran.text().contains("the holder also has 1 half-shut socket"), "{}", ran.text());
 }
 
+/// Clients and servers in one process, as in a test suite: each client shuts down its side soon after the end of
+/// file of another's server. Nothing was passed on, for the other ends are this process's own.
+#[test]
+fn both_ends_in_one_process_are_no_relay() {
+    let mut leaker = Leaker::listening();
+    let mut watch = Watch::start(&leaker, &[]);
+    let conns = leaker.plant(Kind::HalfClosed, 3);
+    watch.wait_for("three leaks", |report| {
+        conns.iter().all(|conn| report.kind(conn) == Some(("leaked", "eof-unread")))
+    });
+}
+
 /// A pair that is in use on both sides is neither.
 #[test]
 fn a_connection_in_use_is_not_stranded() {
