@@ -15,6 +15,7 @@
 
 pub(crate) mod leaker;
 pub(crate) mod lines;
+pub(crate) mod orders;
 pub(crate) mod report;
 pub(crate) mod tool;
 
@@ -22,7 +23,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
-pub(crate) use leaker::{Conn, Kind, Leaker, Listener, Slot};
+pub(crate) use leaker::{Conn, Kind, Leaker, Listener};
+pub(crate) use orders::Slot;
 pub(crate) use report::{Report, Row, Want, assert_rows, has_rows};
 pub(crate) use tool::{Events, Ran, Watch, list, sockleak};
 
