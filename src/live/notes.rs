@@ -64,25 +64,30 @@ impl Notes {
     }
 
     /// Pairs each socket in CLOSE_WAIT with one that the same process shut down right after the FIN,
-    /// and still holds.
+    /// and still holds. A process that has both ends of a connection passes nothing on.
     pub(super) fn relays(
         &self,
         socks: &IndexMap<SockPtr, Tracked, FxBuildHasher>,
     ) -> FxHashMap<SockPtr, SockPtr> {
-        let mut shut: FxHashMap<Pid, Vec<(u64, SockPtr)>> = FxHashMap::default();
+        let mut shut: FxHashMap<Pid, Vec<(u64, SockPtr, Conn)>> = FxHashMap::default();
         for (&sock, note) in &self.0 {
             if let Noted::Shutdown(pid) = note.what
                 && let Some(tracked) = socks.get(&sock)
                 && tracked.is(note.conn, None)
                 && leak::is_half_shut(tracked.state, tracked.flags)
-                && tracked.holders.iter().any(|holder| holder.pid == pid)
+                && is_held_by(tracked, pid)
             {
-                shut.entry(pid).or_default().push((note.ktime, sock));
+                shut.entry(pid).or_default().push((note.ktime, sock, tracked.conn.reversed()));
             }
         }
         let mut relays = FxHashMap::default();
         if shut.is_empty() {
             return relays;
+        }
+        let ends: FxHashMap<Conn, &Tracked> =
+            socks.values().map(|tracked| (tracked.conn, tracked)).collect();
+        for (pid, shut) in &mut shut {
+            shut.retain(|(.., end)| !ends.get(end).is_some_and(|end| is_held_by(end, *pid)));
         }
         for (&sock, tracked) in socks {
             let fin = tracked.since;
@@ -91,13 +96,18 @@ impl Notes {
             }
             let soon = fin.latest..=fin.latest.saturating_add(RELAY_NS);
             let by_holder = tracked.holders.iter().filter_map(|holder| shut.get(&holder.pid));
-            let other = by_holder.flatten().filter(|(ktime, _)| soon.contains(ktime)).min();
-            if let Some(&(_, other)) = other {
+            let other = by_holder.flatten().filter(|(ktime, ..)| soon.contains(ktime));
+            let other = other.map(|&(ktime, other, _)| (ktime, other)).min();
+            if let Some((_, other)) = other {
                 relays.insert(sock, other);
             }
         }
         relays
     }
+}
+
+fn is_held_by(tracked: &Tracked, pid: Pid) -> bool {
+    tracked.holders.iter().any(|holder| holder.pid == pid)
 }
 
 #[cfg(test)]

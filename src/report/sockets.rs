@@ -329,8 +329,7 @@ impl<'a> Context<'a> {
 
     /// Who holds the other end of this connection.
     fn peer(&self, conn: &Conn) -> Option<Pid> {
-        let reversed = Conn { local: conn.remote, remote: conn.local, netns: conn.netns };
-        let (_, tracked) = self.table.get(*self.peers?.get(&reversed)? as usize)?;
+        let (_, tracked) = self.table.get(*self.peers?.get(&conn.reversed())? as usize)?;
         oldest(self.table, self.table.holders(tracked)).map(|holder| holder.pid)
     }
 }

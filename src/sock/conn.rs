@@ -102,6 +102,12 @@ pub struct Conn {
 }
 
 impl Conn {
+    /// The same connection, seen from the other end.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { local: self.remote, remote: self.local, ..self }
+    }
+
     /// `ipv4` or `ipv6`, as the addresses print.
     pub fn family(&self) -> &'static str {
         match self.local.addr() {

@@ -24,9 +24,9 @@ pub struct Style {
 }
 
 /// What marks beside unread bytes mean.
-const FAREWELL: &str = "(farewell?): perhaps the goodbye of a peer that closed an idle connection of a \
+const FAREWELL: &str = "?: perhaps the goodbye of a peer that closed an idle connection of a \
                         pool (TLS close_notify, HTTP 408, FTP 421, GOAWAY)";
-const NEVER_READ: &str = "(all): the program never read anything of what came";
+const NEVER_READ: &str = "*: the program never read anything of what came";
 
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
@@ -220,9 +220,9 @@ fn verdict(row: &SocketRow<'_>, out: &mut Vec<u8>) -> io::Result<()> {
     if let Some(bytes @ 1..) = row.unread_bytes {
         write!(out, " {}", Bytes(bytes))?;
         if row.maybe_farewell {
-            write!(out, " (farewell?)")?;
+            out.write_all(b"?")?;
         } else if row.was_never_read {
-            write!(out, " (all)")?;
+            out.write_all(b"*")?;
         }
     }
     if let Some(relay) = row.relay {
