@@ -83,10 +83,9 @@ static __always_inline bool made_by_current(int oldstate, int newstate, __u16 fl
 }
 
 /* shutdown(SHUT_WR), where a close() would have shut both sides; by the task that has the lock. */
-static __always_inline bool is_half_shutdown(struct tcp_sock *sk, int newstate)
+static __always_inline bool is_half_shutdown(struct tcp_sock *sk)
 {
-	return newstate == TCP_FIN_WAIT1 && sk->SK.sk_shutdown == SEND_SHUTDOWN &&
-	       sk->SK.sk_lock.owned;
+	return sk->SK.sk_shutdown == SEND_SHUTDOWN && sk->SK.sk_lock.owned;
 }
 
 static __always_inline void begin_transition(struct transition_record *record, struct tcp_sock *sk,
@@ -305,16 +304,19 @@ static __noinline int report_end(struct tcp_sock *sk, int oldstate)
  */
 static __always_inline void follow(struct tcp_sock *sk, int oldstate, int newstate)
 {
-	bool leaves = in_set(transitions_of, oldstate);
-	bool enters = in_set(transitions_of, newstate);
+	bool leaves, enters;
 
-	if (in_brief && newstate == TCP_CLOSE && oldstate != TCP_SYN_SENT &&
-	    (sk->SK.sk_socket || !is_orphan(sk, true)) && report_end(sk, oldstate))
-		return;
-	if (in_brief && is_half_shutdown(sk, newstate)) {
+	if (in_brief && newstate == TCP_CLOSE) {
+		/* Neither is left of most: their programs have closed them. */
+		if ((sk->SK.sk_socket || sk->SK.sk_err) && oldstate != TCP_SYN_SENT &&
+		    report_end(sk, oldstate))
+			return;
+	} else if (in_brief && newstate == TCP_FIN_WAIT1 && is_half_shutdown(sk)) {
 		report_transition(sk, oldstate, newstate);
 		return;
 	}
+	leaves = in_set(transitions_of, oldstate);
+	enters = in_set(transitions_of, newstate);
 	/* Most transitions end here. */
 	if (!leaves && !enters)
 		return;
