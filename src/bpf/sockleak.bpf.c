@@ -40,6 +40,7 @@ const struct transition_record *unused_transition __attribute__((unused));
 const struct sock_record *unused_sock __attribute__((unused));
 const struct listener_record *unused_listener __attribute__((unused));
 const struct process_record *unused_process __attribute__((unused));
+const struct same_files_record *unused_same_files __attribute__((unused));
 const struct netns_record *unused_netns __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -21,6 +21,7 @@ enum record_kind {
 	RECORD_UNHELD = 4,   /* struct sock_record: a socket, whoever has it */
 	RECORD_LISTENER = 5, /* struct listener_record: a listener whose queue is not empty */
 	RECORD_PROCESS = 6,  /* struct process_record: a process that holds one of the above */
+	RECORD_SAME_FILES = 7, /* struct same_files_record: a process that holds what another does */
 };
 
 /* Facts about a socket. User space takes these numbers from here. */
@@ -150,6 +151,14 @@ struct process_record {
 	__u8 comm[COMM_LEN];
 };
 
+/* Two processes share one table of descriptors, which is read for the second one only. */
+struct same_files_record {
+	__u32 kind;
+	__u32 tgid;
+	__u32 as; /* the other one's tgid */
+	__u32 pad;
+};
+
 /* Without a kind: the only record of its iterator. */
 struct netns_record {
 	__u32 inode;	 /* 0: of no task any more */
@@ -162,6 +171,7 @@ _Static_assert(sizeof(struct transition_record) == 112, "transition_record");
 _Static_assert(sizeof(struct sock_record) == 168, "sock_record");
 _Static_assert(sizeof(struct listener_record) == 80, "listener_record");
 _Static_assert(sizeof(struct process_record) == 80, "process_record");
+_Static_assert(sizeof(struct same_files_record) == 16, "same_files_record");
 _Static_assert(sizeof(struct netns_record) == 8, "netns_record");
 
 #endif

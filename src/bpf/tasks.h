@@ -13,13 +13,19 @@
 
 #define CHUNKS_MAX (1 << 14) /* in one turn */
 
-/* Tables that more than one process, or a process without a leader, has; and who was seen first. */
+/* The process for which a table that several tasks share was visited. */
+struct sharer {
+	struct process_record record;
+	int tgid; /* the kernel's own number */
+	__u32 holds;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1 << 14);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u64);   /* struct files_struct * */
-	__type(value, __u32); /* tgid */
+	__type(key, __u64); /* struct files_struct * */
+	__type(value, struct sharer);
 } shared_files SEC(".maps");
 
 /* Visits what a descriptor refers to. Returns whether there was room. Verified once. */
@@ -94,19 +100,38 @@ static __always_inline bool is_shared(struct files_struct *files, struct task_st
 	return users > 1 && (task != leader || users != BPF_CORE_READ(task, signal, nr_threads));
 }
 
-/*
- * Whether the table was visited by another thread of this process, as happens where the leader has
- * exited. Notes it otherwise; without room for that, it is visited again, which harms nobody.
- */
-static __always_inline bool was_visited(struct files_struct *files, __u32 tgid)
+/* Notes that a table was visited. Without room for that it will be visited again, which harms nobody. */
+static __always_inline void note_visited(struct files_struct *files)
 {
+	struct sharer sharer = { .tgid = visited.tgid, .holds = visited.holds };
 	__u64 key = (__u64)files;
-	__u32 *first = bpf_map_lookup_elem(&shared_files, &key);
 
-	if (first && *first == tgid)
+	sharer.record = visited.record;
+	bpf_map_update_elem(&shared_files, &key, &sharer, BPF_ANY);
+}
+
+/*
+ * Keeps records of a process whose table was visited for another one: that they hold the same. Of a
+ * thread of that process (its leader may have exited) there is nothing to say. Returns whether there
+ * was room.
+ */
+static __always_inline bool keep_same_files(struct task_struct *task, struct sharer *sharer)
+{
+	struct process_record *counted = &sharer->record;
+	struct same_files_record same = { .kind = RECORD_SAME_FILES, .as = counted->tgid };
+
+	if (sharer->tgid == task->tgid || !sharer->holds)
 		return true;
-	bpf_map_update_elem(&shared_files, &key, &tgid, BPF_ANY);
-	return false;
+	enter_process(0, task);
+	same.tgid = visited.record.tgid;
+	visited.record.open_fds = counted->open_fds;
+	visited.record.connected = counted->connected;
+	visited.record.listening = counted->listening;
+	visited.record.closed = counted->closed;
+	visited.record.other_sockets = counted->other_sockets;
+	visited.record.idle = counted->idle;
+	visited.record.idle_unguarded = counted->idle_unguarded;
+	return keep(&visited.record, sizeof(visited.record)) && keep(&same, sizeof(same));
 }
 
 SEC("iter/task")
@@ -114,6 +139,9 @@ int scan_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task, *leader;
 	struct files_struct *files;
+	struct sharer *sharer;
+	bool shared;
+	__u64 key;
 
 	if (!ctx->task)
 		return 0;
@@ -125,9 +153,12 @@ int scan_tasks(struct bpf_iter__task *ctx)
 	if (!files || (task != leader && files == leader->files))
 		return 0;
 	learn_socket_file_ops();
+	shared = is_shared(files, task, leader);
 	if (table.task != task || table.pid != task->pid) {
-		if (is_shared(files, task, leader) && was_visited(files, task->tgid))
-			return 0;
+		key = (__u64)files;
+		sharer = shared ? bpf_map_lookup_elem(&shared_files, &key) : NULL;
+		if (sharer)
+			return !keep_same_files(task, sharer);
 		enter_process(0, task);
 		table.task = task;
 		table.pid = task->pid;
@@ -143,6 +174,8 @@ int scan_tasks(struct bpf_iter__task *ctx)
 	if (table.again || table.fd < table.max_fds ||
 	    (visited.holds && !keep(&visited.record, sizeof(visited.record))))
 		return 1;
+	if (shared)
+		note_visited(files);
 	table.task = NULL;
 	return 0;
 }

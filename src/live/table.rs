@@ -63,6 +63,8 @@ struct Scan {
     began: u64,
     /// What has happened since.
     deferred: Vec<Transition>,
+    /// Processes that share the descriptors of another one, which is the key.
+    sharers: FxHashMap<Pid, Vec<Pid>>,
 }
 
 /// A listener whose accept queue is not empty.
@@ -203,7 +205,8 @@ impl Table {
     pub fn begin_scan(&mut self, ktime: u64) {
         // Of a scan that has failed half-way, only the deferred transitions are of use.
         self.finish_scan();
-        self.scan = Some(Scan { began: ktime, deferred: Vec::new() });
+        self.scan =
+            Some(Scan { began: ktime, deferred: Vec::new(), sharers: FxHashMap::default() });
         self.full = false;
         self.ending = false;
         self.queues.clear();
@@ -235,6 +238,11 @@ impl Table {
                 let new = || Queue { listener: listener.clone(), holders: SmallVec::new() };
                 let queue = self.queues.entry(listener.sock).or_insert_with(new);
                 insert_sorted(&mut queue.holders, holder);
+            }
+            Record::SameFiles(pid, other) => {
+                if let Some(scan) = &mut self.scan {
+                    scan.sharers.entry(other).or_default().push(pid);
+                }
             }
             Record::Process(pid, process) => {
                 // One whose threads have files of their own is reported more than once.
@@ -297,6 +305,7 @@ impl Table {
     /// where the scan could not look; that is in these network namespaces and, unless it looked
     /// `everywhere`, where a socket is for the moment that it takes to accept() or close() it.
     pub fn end_scan(&mut self, unreachable: &[u32], everywhere: bool) {
+        self.add_sharers();
         let (began, watched) = (self.scan_began(), self.watched);
         let hides = |tracked: &Tracked| {
             // Whatever no event follows has a descriptor, or waits in a queue.
@@ -328,6 +337,28 @@ impl Table {
             self.socks.retain(|_, tracked| !tracked.is_ending());
         }
         any
+    }
+
+    /// Adds the processes that share the descriptors of a holder.
+    fn add_sharers(&mut self) {
+        let sharers = self.scan.as_mut().map(|scan| mem::take(&mut scan.sharers));
+        let Some(sharers) = sharers.filter(|sharers| !sharers.is_empty()) else {
+            return;
+        };
+        let add = |holders: &mut SmallVec<[Holder; 1]>| {
+            let shared = |&holder: &Holder| {
+                let others = sharers.get(&holder.pid).into_iter().flatten();
+                others.map(move |&pid| Holder { pid, ..holder })
+            };
+            let more: Vec<_> = holders.iter().flat_map(shared).collect();
+            if !more.is_empty() {
+                holders.extend(more);
+                holders.sort_unstable();
+                holders.dedup();
+            }
+        };
+        self.socks.values_mut().for_each(|tracked| add(&mut tracked.holders));
+        self.queues.values_mut().for_each(|queue| add(&mut queue.holders));
     }
 
     fn finish_scan(&mut self) {

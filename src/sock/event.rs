@@ -18,6 +18,7 @@ mod promise {
     unsafe impl Plain for raw::sock_record {}
     unsafe impl Plain for raw::listener_record {}
     unsafe impl Plain for raw::process_record {}
+    unsafe impl Plain for raw::same_files_record {}
     unsafe impl Plain for raw::netns_record {}
 }
 
@@ -39,6 +40,8 @@ pub enum Record {
     Listener(Holder, Listener),
     /// A process that holds one of the above.
     Process(Pid, Process),
+    /// A process that holds all that the second one does: they share a table of descriptors.
+    SameFiles(Pid, Pid),
 }
 
 /// A process, and through what it holds a socket.
@@ -349,6 +352,10 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), DecodeError> {
             let (record, len) = copy::<raw::process_record>(bytes)?;
             let process = process(&record);
             (Record::Process(record.tgid, process), len)
+        }
+        raw::record_kind::RECORD_SAME_FILES => {
+            let (record, len) = copy::<raw::same_files_record>(bytes)?;
+            (Record::SameFiles(record.tgid, record.r#as), len)
         }
         _ => return Err(DecodeError::Kind(kind.0)),
     })

@@ -66,7 +66,7 @@ fn text() {
     let style = Style { headers: true, ..Style::default() };
     let expected = "
     AGE   PID COMM       FD LOCAL                                       REMOTE          VERDICT
->=3m20s 20167 \u{fffd}[31mevil 6,7 127.0.0.1:9005                              127.0.0.1:48814 data-unread 5B (farewell?)
+>=3m20s 20167 \u{fffd}[31mevil 6,7 127.0.0.1:9005                              127.0.0.1:48814 data-unread 5B?
   12.0s     - (unknown)   - [fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd]:1 127.0.0.1:48814 eof-read
    1.0s 20166 python3     3 127.0.0.1:9005                              127.0.0.1:48814 never-accepted
 \u{fffd}[31mevil[20167]: 1 leaked, 9 of 1024 descriptors open: 2 leaked, 3 other sockets, 4 files
@@ -75,7 +75,7 @@ listener 127.0.0.1:9005 of python3[20166], fd 3: backlog: 128/128, 1 never accep
 eof-read: the program read end-of-file and forgot to close
 data-unread: the peer left data, and the program does not read it
 never-accepted: the peer left before the program accepted the connection
-(farewell?): perhaps the goodbye of a peer that closed an idle connection of a pool (TLS close_notify, \
+?: perhaps the goodbye of a peer that closed an idle connection of a pool (TLS close_notify, \
 HTTP 408, FTP 421, GOAWAY)
 ";
     assert_eq!(written(|out| text::render(&report(&table), style, out)), expected[1..]);

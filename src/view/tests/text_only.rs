@@ -49,8 +49,8 @@ fn only_what_differs_is_worth_a_column() {
 fn words_behind_a_verdict() {
     let unread = |unread, bytes_received| Sock { unread, bytes_received, ..sock(1, 60) };
     for (sock, end) in [
-        (unread(25, 500), "data-unread 24B (farewell?)"),
-        (unread(25, 25), "data-unread 24B (all)"),
+        (unread(25, 500), "data-unread 24B?"),
+        (unread(25, 25), "data-unread 24B*"),
         (unread(1_026, 9_000), "data-unread 1K"),
         (unread(3_000_001, 9_000_000), "data-unread 3M"),
         (unread(1, 9), "eof-unread"),
@@ -61,7 +61,7 @@ fn words_behind_a_verdict() {
     }
     let all = table(&[], [held(7, 3, &unread(25, 25))]);
     let last = lines(&all, Shown::Leaked).pop();
-    assert_eq!(last.as_deref(), Some("(all): the program never read anything of what came"));
+    assert_eq!(last.as_deref(), Some("*: the program never read anything of what came"));
     let (table, _) = relay(0);
     let line = lines(&table, STRANDED).swap_remove(1);
     assert!(line.ends_with(" relayed, waits for 127.0.0.2:8080"), "{line}");
