@@ -275,6 +275,20 @@ struct inet_hashinfo {
 	unsigned int ehash_mask;
 	bool pernet;
 };
+/* The table of files of an io_uring. Since 6.13 (7029acd8a950). */
+struct io_rsrc_node {
+	unsigned long file_ptr;
+};
+struct io_rsrc_data {
+	unsigned int nr;
+	struct io_rsrc_node **nodes;
+};
+struct io_file_table {
+	struct io_rsrc_data data;
+};
+struct io_ring_ctx {
+	struct io_file_table file_table;
+};
 struct mptcp_sock {
 	struct list_head conn_list;
 };

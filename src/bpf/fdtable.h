@@ -7,6 +7,7 @@
 #include "read.h"
 
 #define CHUNK 64 /* descriptors read at once */
+#define RINGS_MAX 128
 
 /* The table that is being visited. One scan runs at a time. */
 static struct {
@@ -21,21 +22,51 @@ static struct {
 	__u64 chunk[CHUNK]; /* struct file *, of the descriptors from `fd` on */
 } table;
 
+/* The io_urings among the descriptors of the process. Their tables are visited last. */
+static struct {
+	__u32 count;
+	__u32 index; /* the one that is being visited: */
+	__u32 slots; /* how many files its table has room for, */
+	__u32 slot;  /* the next of them to visit, */
+	__u64 *nodes; /* and the table: struct io_rsrc_node * */
+	bool visiting;
+	struct {
+		__u64 file; /* struct file * */
+		__u64 fd;
+	} at[RINGS_MAX];
+} rings;
+
+/* Rings of which no note was taken, since one process has so many. User space resets it. */
+__u64 rings_lost = 0;
+
 /* A descriptor of user space's own socket. All sockets have the same file_operations. */
 const volatile __u32 own_socket = 0;
 /* Those operations; 0 until a scan has learnt them. Without them it finds no socket: user space asks. */
 __u64 socket_file_ops = 0;
 
-static __always_inline void learn_socket_file_ops(void)
+/* The same for io_urings, where this kernel has them, and their tables are known. */
+const volatile bool has_ring = false;
+const volatile __u32 own_ring = 0;
+static __u64 ring_file_ops;
+
+static __always_inline __u64 file_ops_of(__u32 own_fd)
 {
 	struct task_struct *current = (struct task_struct *)bpf_get_current_task();
 	struct file **fds = BPF_CORE_READ(current, files, fdt, fd);
 	struct file *file;
 
+	return bpf_probe_read_kernel(&file, sizeof(file), fds + own_fd)
+		       ? 0
+		       : (__u64)BPF_CORE_READ(file, f_op);
+}
+
+static __always_inline void learn_file_ops(void)
+{
 	if (socket_file_ops)
 		return;
-	if (!bpf_probe_read_kernel(&file, sizeof(file), fds + own_socket))
-		socket_file_ops = (__u64)BPF_CORE_READ(file, f_op);
+	socket_file_ops = file_ops_of(own_socket);
+	if (has_ring)
+		ring_file_ops = file_ops_of(own_ring);
 }
 
 /*
@@ -57,23 +88,34 @@ static __always_inline bool is_open(__u32 fd, __u64 file)
 /* Keeps a record of a file, unless its descriptor has been closed meanwhile. False: no room. */
 static __always_inline bool keep_if_open(__u32 fd, void *record, __u64 size)
 {
-	__u64 index = fd - table.fd;
+	__u64 index = fd - table.fd, file;
 
-	if (index >= CHUNK || !is_open(fd, table.chunk[index]))
+	if (has_ring && rings.visiting) {
+		index = rings.index;
+		file = index < RINGS_MAX ? rings.at[index].file : 0;
+	} else {
+		file = index < CHUNK ? table.chunk[index] : 0;
+	}
+	if (!file || !is_open(fd, file))
 		return true;
 	return keep(record, size);
 }
 
-static __always_inline struct socket *socket_at(__u64 index)
+static __always_inline struct socket *socket_of(__u64 address)
 {
 	struct file *file;
 
-	if (index >= CHUNK || !table.chunk[index])
+	if (!address)
 		return NULL;
-	file = CAST(file, table.chunk[index]);
+	file = CAST(file, address);
 	if ((__u64)file->f_op != socket_file_ops)
 		return NULL;
 	return CAST(socket, file->private_data);
+}
+
+static __always_inline struct socket *socket_at(__u64 index)
+{
+	return index < CHUNK ? socket_of(table.chunk[index]) : NULL;
 }
 
 /* Loads end here so that clang keeps them. Nobody reads it. */

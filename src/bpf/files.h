@@ -208,6 +208,10 @@ static __always_inline bool write_held(struct seq_file *seq, __u32 fd, struct so
 	record->kind = RECORD_HELD;
 	record->tgid = tgid;
 	record->fd = fd;
+	if (has_ring && rings.visiting) {
+		record->flags |= SOCK_IN_RING;
+		record->slot = rings.slot;
+	}
 	return write_record(seq, fd, record, sizeof(*record));
 }
 

@@ -28,24 +28,93 @@ struct {
 	__type(value, struct sharer);
 } shared_files SEC(".maps");
 
+static __always_inline bool visit_socket_known(struct socket *socket, __u32 fd)
+{
+	struct tcp_sock *sk = CAST(tcp_sock, socket->sk);
+	__u16 protocol = protocol_of(socket, sk, true);
+
+	if (protocol == IPPROTO_TCP)
+		return visit_known(NULL, fd, sk, visited.record.tgid);
+	if (protocol == IPPROTO_MPTCP)
+		return visit_mptcp(NULL, fd, (struct mptcp_sock *)sk, visited.record.tgid);
+	return true;
+}
+
+/* Notes an io_uring, to visit it when all descriptors have been visited: the call stack is short. */
+static __always_inline void note_if_ring(__u32 fd, __u64 file)
+{
+	__u32 count = rings.count;
+
+	if (!file || (__u64)CAST(file, file)->f_op != ring_file_ops)
+		return;
+	if (count >= RINGS_MAX) {
+		rings_lost++;
+		return;
+	}
+	rings.at[count].file = file;
+	rings.at[count].fd = fd;
+	rings.count = count + 1;
+}
+
 /* Visits what a descriptor refers to. Returns whether there was room. Verified once. */
 __noinline int visit_descriptor(__u64 index)
 {
 	struct socket *socket = socket_at(index);
-	__u32 fd = table.fd + index, tgid = visited.record.tgid;
-	struct tcp_sock *sk;
-	__u16 protocol;
+	__u32 fd = table.fd + index;
 
-	if (!socket)
-		return 1;
-	descriptor.is_socket = true;
-	sk = CAST(tcp_sock, socket->sk);
-	protocol = protocol_of(socket, sk, true);
-	if (protocol == IPPROTO_TCP)
-		return visit_known(NULL, fd, sk, tgid);
-	if (protocol == IPPROTO_MPTCP)
-		return visit_mptcp(NULL, fd, (struct mptcp_sock *)sk, tgid);
+	if (socket) {
+		descriptor.is_socket = true;
+		return visit_socket_known(socket, fd);
+	}
+	if (has_ring && index < CHUNK)
+		note_if_ring(fd, table.chunk[index]);
 	return 1;
+}
+
+#define RING_SLOTS_MAX (1 << 20) /* in one turn */
+#define RING_FILE_FLAGS 7UL /* in the low bits of a pointer to a file */
+
+/*
+ * Visits the next slot in the table of files of an io_uring: a socket in it may have no descriptor.
+ * That takes none of the process's descriptors, so it is not counted. Returns whether there was room.
+ * Only for kernels whose tables are as known here: 6.13 and later.
+ */
+__noinline int visit_ring_slot(void)
+{
+	__u64 index = rings.index;
+	struct io_rsrc_node *node;
+	struct io_ring_ctx *ctx;
+	struct socket *socket;
+
+	if (!has_ring || !has_cast || index >= RINGS_MAX)
+		return 1;
+	if (!rings.slot) {
+		ctx = CAST(file, rings.at[index].file)->private_data;
+		rings.slots = BPF_CORE_READ(ctx, file_table.data.nr);
+		rings.nodes = (__u64 *)BPF_CORE_READ(ctx, file_table.data.nodes);
+	}
+	if (rings.slot >= rings.slots) {
+		rings.index = index + 1;
+		rings.slot = 0;
+		return 1;
+	}
+	begin_descriptor(false);
+	if (!bpf_probe_read_kernel(&node, sizeof(node), rings.nodes + rings.slot) && node) {
+		socket = socket_of(BPF_CORE_READ(node, file_ptr) & ~RING_FILE_FLAGS);
+		if (socket && !visit_socket_known(socket, rings.at[index].fd))
+			return 0;
+	}
+	if (table.again)
+		return 0;
+	if (descriptor.reported)
+		visited.holds = true;
+	rings.slot++;
+	return 1;
+}
+
+static long visit_ring_slots(__u64 index, void *unused)
+{
+	return rings.index >= rings.count || !visit_ring_slot();
 }
 
 static long visit_fd(__u64 index, void *unused)
@@ -100,14 +169,17 @@ static __always_inline bool is_shared(struct files_struct *files, struct task_st
 	return users > 1 && (task != leader || users != BPF_CORE_READ(task, signal, nr_threads));
 }
 
-/* Notes that a table was visited. Without room for that it will be visited again, which harms nobody. */
-static __always_inline void note_visited(struct files_struct *files)
+/*
+ * Notes that the table was visited. Without room for that it will be visited again, which harms
+ * nobody. Not inlined, for the stack's sake: it has 512 bytes for all frames together.
+ */
+static __noinline int note_visited(void)
 {
 	struct sharer sharer = { .tgid = visited.tgid, .holds = visited.holds };
-	__u64 key = (__u64)files;
+	__u64 key = (__u64)table.files;
 
 	sharer.record = visited.record;
-	bpf_map_update_elem(&shared_files, &key, &sharer, BPF_ANY);
+	return bpf_map_update_elem(&shared_files, &key, &sharer, BPF_ANY);
 }
 
 /*
@@ -152,7 +224,7 @@ int scan_tasks(struct bpf_iter__task *ctx)
 	/* Threads share their leader's files and would count twice. */
 	if (!files || (task != leader && files == leader->files))
 		return 0;
-	learn_socket_file_ops();
+	learn_file_ops();
 	shared = is_shared(files, task, leader);
 	if (table.task != task || table.pid != task->pid) {
 		key = (__u64)files;
@@ -163,6 +235,9 @@ int scan_tasks(struct bpf_iter__task *ctx)
 		table.task = task;
 		table.pid = task->pid;
 		table.fd = 0;
+		rings.count = 0;
+		rings.index = 0;
+		rings.slot = 0;
 	}
 	table.files = files;
 	table.fdt = BPF_CORE_READ(files, fdt);
@@ -170,12 +245,17 @@ int scan_tasks(struct bpf_iter__task *ctx)
 	table.max_fds = BPF_CORE_READ(files, fdt, max_fds);
 	table.again = false;
 	bpf_loop(CHUNKS_MAX, visit_chunks, NULL, 0);
+	if (has_ring && !table.again && table.fd >= table.max_fds) {
+		rings.visiting = true;
+		bpf_loop(RING_SLOTS_MAX, visit_ring_slots, NULL, 0);
+		rings.visiting = false;
+	}
 	/* To return 1 ends the read here; the next one begins with this task. */
-	if (table.again || table.fd < table.max_fds ||
+	if (table.again || table.fd < table.max_fds || rings.index < rings.count ||
 	    (visited.holds && !keep(&visited.record, sizeof(visited.record))))
 		return 1;
 	if (shared)
-		note_visited(files);
+		note_visited();
 	table.task = NULL;
 	return 0;
 }

@@ -20,6 +20,7 @@ use rustc_hash::FxHashSet;
 use super::btf::KernelTypes;
 use super::error::{failed, refused};
 use super::extract::{Types, without_flavour};
+use super::own::OwnFiles;
 use super::threads::{join, spawn};
 use super::variants::{Group, KernelFacts, Program, programs};
 use super::{Config, ProbeError};
@@ -37,7 +38,7 @@ pub(super) struct Loaded {
     pub(super) facts: KernelFacts,
 }
 
-pub(super) fn load(config: &Config, own_socket: &impl AsRawFd) -> Result<Loaded, ProbeError> {
+pub(super) fn load(config: &Config, own: &OwnFiles) -> Result<Loaded, ProbeError> {
     return_large_blocks();
     // Leaked, one for the life of the process: the skeleton borrows it, and lives in the same struct.
     let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
@@ -53,7 +54,7 @@ pub(super) fn load(config: &Config, own_socket: &impl AsRawFd) -> Result<Loaded,
     let (extract, programs) = thread::scope(|scope| {
         // It takes as long as what this thread does meanwhile.
         let extract = spawn(scope, || Types::parse(whole)?.extract(&names))?;
-        let programs = configure(&mut open, config, &kernel, facts, own_socket)?;
+        let programs = configure(&mut open, config, &kernel, facts, own)?;
         Ok((join(extract), programs))
     })?;
     // All types, where they cannot be parsed here.
@@ -100,13 +101,17 @@ fn configure(
     config: &Config,
     kernel: &KernelTypes,
     facts: KernelFacts,
-    own_socket: &impl AsRawFd,
+    own: &OwnFiles,
 ) -> Result<Vec<Program>, ProbeError> {
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.watched_states = config.watched.bits();
         rodata.transitions_of = config.transitions.bits();
         rodata.in_brief = config.scans;
-        rodata.own_socket = own_socket.as_raw_fd().cast_unsigned();
+        rodata.own_socket = own.socket.as_raw_fd().cast_unsigned();
+        if let Some(ring) = own.ring.as_ref().filter(|_| facts.contains(KernelFacts::RING_TABLES)) {
+            rodata.own_ring = ring.as_raw_fd().cast_unsigned();
+            rodata.has_ring = true;
+        }
         rodata.has_cast = facts.contains(KernelFacts::CAST);
         rodata.type_ids = type_ids {
             task_struct: kernel.number_of_struct("task_struct"),

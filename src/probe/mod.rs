@@ -10,6 +10,7 @@ mod error;
 mod extract;
 mod iterators;
 mod load;
+mod own;
 mod ring;
 mod scan;
 mod source;
@@ -17,7 +18,6 @@ mod threads;
 pub mod variants;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::ptr;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ pub use self::error::ProbeError;
 use self::error::{collect_notes, failed, refused, take_notes};
 use self::iterators::Links;
 use self::load::{Loaded, load};
+use self::own::OwnFiles;
 use self::ring::Ring;
 use self::variants::{KernelFacts, Surprise, queue_bound, surprises};
 use crate::bpf::SockleakSkel;
@@ -63,8 +64,7 @@ pub struct Probe {
     facts: KernelFacts,
     ring: Ring,
     links: Arc<Links>,
-    /// From it the programs learn what the files of sockets have in common.
-    _own_socket: UnixDatagram,
+    own: OwnFiles,
     tracepoint: Option<[Link; 2]>,
 }
 
@@ -80,13 +80,13 @@ impl Probe {
             return Err(ProbeError::Seccomp);
         }
         collect_notes();
-        let own_socket = UnixDatagram::unbound().map_err(failed("open a socket"))?;
-        let Loaded { skeleton, programs, facts } = load(config, &own_socket)?;
+        let own = OwnFiles::open()?;
+        let Loaded { skeleton, programs, facts } = load(config, &own)?;
         Ok(Self {
             ring: Ring::watch(&skeleton.maps.ring)?,
             links: Arc::new(Links::attach(&skeleton, &programs)?),
             facts,
-            _own_socket: own_socket,
+            own,
             tracepoint: None,
             skeleton,
         })
@@ -169,6 +169,18 @@ impl Probe {
     /// How long a queue may be before its rest is not walked.
     pub fn queue_bound(&self) -> u32 {
         queue_bound(self.facts)
+    }
+
+    /// How many io_urings the last scan had no room to note: 128 of a process is the most.
+    pub fn rings_lost(&self) -> u64 {
+        self.global(|bss| &bss.rings_lost)
+    }
+
+    /// Whether scans see sockets that only an io_uring's table of files refers to.
+    pub fn sees_rings(&self) -> bool {
+        self.own.ring.is_some()
+            && self.facts.contains(KernelFacts::RING_TABLES | KernelFacts::CAST)
+            && self.links.files.is_some()
     }
 
     /// How often bytes came that were no record, since the start.

@@ -6,7 +6,9 @@
 //!    the kernel cannot do that, `scan_files` visits each open file (`files.h`). It reports the
 //!    sockets that are wanted (`candidate.h`), each with its process and descriptor, and a process
 //!    record for every process that has one. Of listeners with something in their accept queues it
-//!    also notes the address. A table that several tasks share is read once for each process.
+//!    also notes the address. Last come the io_urings of a process: a socket in the table of one may
+//!    have no descriptor ([`Probe::sees_rings`]). A table of descriptors that several processes
+//!    share is read for one of them; the others are reported to hold the same.
 //! 2. **Queues.** `walk_queues` walks along the accept queue of each listener that was noted, and
 //!    `report_queued` reports what waits there (`queues.h`). This finds connections that no
 //!    descriptor refers to yet.
@@ -33,6 +35,7 @@
 //! - a network namespace with a table of its own could not be entered ([`Walked::unreachable`]);
 //! - a queue is longer than what this kernel can walk ([`Probe::queue_bound`]), or there was no
 //!   room to note all listeners, and all that waits ([`Probe::queues_lost`]);
+//! - io_urings are not looked into, or there was no room to note all ([`Probe::rings_lost`]);
 //! - bytes came that are no record ([`Probe::undecodable`]);
 //! - the kernel is unlike all that were known ([`Probe::surprises`]).
 //!
@@ -123,6 +126,7 @@ impl Probe {
     ) -> Result<T, ProbeError> {
         self.set_left_open(false);
         self.set_global(|bss| &mut bss.queues_lost, 0);
+        self.set_global(|bss| &mut bss.rings_lost, 0);
         let mut queues = false;
         let value = self.gather(read, |record| {
             queues |= matches!(record, Record::Listener(..));

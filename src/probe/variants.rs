@@ -34,6 +34,8 @@ bitflags! {
         const KNOWN_BUCKETS = 1 << 6;
         /// `enum sock_flags` names all flags that are read. On all kernels so far.
         const KNOWN_FLAGS = 1 << 7;
+        /// The table of files of an io_uring is as the programs know it. Since 6.13 (7029acd8a950).
+        const RING_TABLES = 1 << 8;
     }
 }
 
@@ -49,6 +51,12 @@ impl KernelFacts {
             (Self::TABLE_APART, kernel.member_is_pointer("netns_ipv4", "tcp_death_row")),
             (Self::OWN_TABLES, kernel.has_member("inet_hashinfo", "pernet")),
             (Self::KNOWN_BUCKETS, kernel.size_of_struct("inet_ehash_bucket") == Some(BUCKET_SIZE)),
+            (
+                Self::RING_TABLES,
+                kernel.has_member("io_rsrc_data", "nodes")
+                    && kernel.has_member("io_file_table", "data")
+                    && kernel.has_struct("io_rsrc_node"),
+            ),
             (Self::KNOWN_FLAGS, flags.iter().all(|flag| kernel.has_value("sock_flags", flag))),
         ];
         facts.into_iter().filter(|(_, is_so)| *is_so).map(|(fact, _)| fact).collect()

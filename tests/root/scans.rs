@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::libc;
 use socket2::{Domain, Protocol, Socket, Type};
 use sockleak::probe::{Config, Probe};
-use sockleak::sock::event::{Process, Record, Sock, SockFlags, Transition};
+use sockleak::sock::event::{Holder, Process, Record, Sock, SockFlags, Transition};
 use sockleak::sock::state::{State, StateSet};
 
-use crate::common::{Kind, Leaker, allow_locked_memory, wait_until};
+use crate::common::{Kind, Leaker, allow_locked_memory, not_possible, wait_until};
 
 fn probe(transitions: StateSet) -> Probe {
     allow_locked_memory();
@@ -164,6 +165,69 @@ fn a_process_is_counted_by_what_its_descriptors_are() {
     let connected = 6 + 1 + u32::from(leak.peer.is_some());
     assert_eq!((of.connected, of.listening, of.closed, of.idle), (connected, 1, 1, 0), "{of:?}");
     assert!(!found.stopped && found.start_time > 0);
+}
+
+/// An io_uring, in whose table of files these are.
+#[expect(unsafe_code, reason = "no library that we use makes io_urings")]
+fn ring_with(files: &[RawFd]) -> Option<OwnedFd> {
+    let mut params = [0_u32; 30];
+    let count = files.len();
+    unsafe {
+        let ring = libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr());
+        let ring = OwnedFd::from_raw_fd(i32::try_from(ring).ok().filter(|fd| *fd >= 0)?);
+        let register_files = 2;
+        let (fd, files) = (ring.as_raw_fd(), files.as_ptr());
+        let result = libc::syscall(libc::SYS_io_uring_register, fd, register_files, files, count);
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        Some(ring)
+    }
+}
+
+#[test]
+fn what_only_an_io_uring_has_is_reported_with_its_slot() {
+    let leaker = Leaker::start();
+    let netns = leaker.netns;
+    leaker.inside(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (client, finished) = pair(&listener);
+        let (_other_end, healthy) = pair(&listener);
+        let reset = reset(&listener);
+        drop(client);
+        drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let files = [
+            -1,
+            finished.as_raw_fd(),
+            healthy.as_raw_fd(),
+            reset.as_raw_fd(),
+            listener.as_raw_fd(),
+        ];
+        let mut probe = probe(StateSet::NONE);
+        let Some(ring) = ring_with(&files).filter(|_| probe.sees_rings()) else {
+            not_possible("scans::in_a_ring", "this kernel's io_urings have no table that is known");
+            return;
+        };
+        drop((finished, healthy, reset, listener));
+
+        let ring = u32::try_from(ring.as_raw_fd()).unwrap();
+        let want = BTreeMap::from([(1, State::CloseWait), (3, State::Close)]);
+        wait_until("both, and the queue", || {
+            let (mut slots, mut queued) = (BTreeMap::new(), Vec::new());
+            let report = |record| match record {
+                Record::Held(Holder { pid, fd, slot: Some(slot) }, sock)
+                    if pid == std::process::id() && fd == ring =>
+                {
+                    slots.insert(slot, sock.state);
+                }
+                Record::Queued(_, sock) if u64::from(sock.conn.netns) == netns => {
+                    queued.push(sock.state);
+                }
+                _ => {}
+            };
+            probe.scan_files(report).unwrap();
+            assert_eq!(probe.rings_lost(), 0);
+            slots == want && queued == [State::CloseWait]
+        });
+    });
 }
 
 /// The transitions of a network namespace that a table is told of.
