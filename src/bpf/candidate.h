@@ -57,7 +57,7 @@ static __always_inline bool is_candidate(struct tcp_sock *tp, bool known, __u8 s
 	return is_over(state) || is_half_shut(tp, known, state);
 }
 
-/* Whether a socket that a descriptor refers to is reported. */
+/* Decides whether a socket that a descriptor refers to is reported. */
 static __always_inline bool is_wanted(struct tcp_sock *tp, bool known)
 {
 	__u8 state = READ(known, tp, SKC.skc_state);
@@ -65,7 +65,7 @@ static __always_inline bool is_wanted(struct tcp_sock *tp, bool known)
 	return in_set(watched_states, state) || is_candidate(tp, known, state);
 }
 
-/* Whether an MPTCP connection is reported: TCP's fields are not there to be read. */
+/* Decides whether an MPTCP connection is reported. It has none of TCP's fields. */
 static __always_inline bool is_wanted_msk(struct tcp_sock *msk)
 {
 	__u8 state = BPF_CORE_READ(msk, SKC.skc_state);
@@ -74,7 +74,7 @@ static __always_inline bool is_wanted_msk(struct tcp_sock *msk)
 }
 
 /*
- * Whether the state alone makes a socket with a struct socket reported. Of these the walk through
+ * Decides by the state alone whether a socket with a struct socket is summed. Of these the walk through
  * the hash table sums the addresses, and user space sums those that it knows to be held: both
  * decide by this, since all else may change between a scan's passes.
  */
@@ -83,7 +83,7 @@ static __always_inline bool is_summed(__u8 state)
 	return in_set(watched_states | 1 << TCP_CLOSE_WAIT | HALF_SHUT, state);
 }
 
-/* Whether a socket in the hash table is reported, or summed; it is no request, and no TIME_WAIT. */
+/* Decides whether a socket in the hash table, no request and no TIME_WAIT, is reported or summed. */
 static __always_inline bool is_wanted_in_hash(struct tcp_sock *tp, bool known, __u8 state)
 {
 	if (in_set(watched_states, state) || state == TCP_CLOSE_WAIT)

@@ -60,7 +60,7 @@ static struct {
 
 #define SUMMED 1
 
-/* What the kernel keeps of a connection after its end, or (a request) before its beginning. */
+/* A small remainder of a connection after its end, or a request before its beginning. */
 static __always_inline bool is_mini(__u8 state)
 {
 	return in_set(1 << TCP_TIME_WAIT | 1 << TCP_NEW_SYN_RECV, state);

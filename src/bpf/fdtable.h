@@ -44,7 +44,7 @@ const volatile __u32 own_socket = 0;
 /* Those operations; 0 until a scan has learnt them. Without them it finds no socket: user space asks. */
 __u64 socket_file_ops = 0;
 
-/* The same for io_urings, where this kernel has them, and their tables are known. */
+/* A descriptor of user space's own io_uring, if it has one and this kernel's rings are as known here. */
 const volatile bool has_ring = false;
 const volatile __u32 own_ring = 0;
 static __u64 ring_file_ops;

@@ -12,7 +12,7 @@
 
 #define LISTENERS_MAX (1 << 16)
 #define QUEUED_MAX (1 << 16)
-/* What the verifier of a kernel without bpf_loop() can follow. */
+/* Steps that the verifier of a kernel without bpf_loop() can follow. */
 #define QUEUE_MAX_UNROLLED (1 << 10)
 
 struct {

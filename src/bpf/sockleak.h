@@ -45,8 +45,8 @@ enum sock_flag {
 };
 
 /*
- * Sockets are put into groups, by the page that they are in. Of a group, scan_ehash tells the sum
- * of the addresses: with other sockets in it, it has another sum.
+ * Sockets are put into groups, by the page that they are in. scan_ehash sums the addresses of each
+ * group: a group with other sockets in it has another sum.
  */
 enum sock_group {
 	GROUP_SHIFT = 12,

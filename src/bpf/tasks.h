@@ -160,7 +160,7 @@ static long visit_chunks(__u64 index, void *unused)
 	return table.fd >= table.max_fds || !visit_chunk();
 }
 
-/* Whether a task other than the threads of this leader may have the same table. */
+/* Returns whether a task other than the threads of this leader may have the same table. */
 static __always_inline bool is_shared(struct files_struct *files, struct task_struct *task,
 				      struct task_struct *leader)
 {

@@ -11,7 +11,7 @@
 #define SEND_SHUTDOWN 2
 #define SHUT_BOTH (SOCK_SHUT_SEND | SOCK_SHUT_RECEIVE)
 
-/* Whether the kernel has a helper. Without it, the verifier drops the branch as dead. */
+/* True if the kernel has a helper. Without it, the verifier drops the branch as dead. */
 #define HAS_HELPER(name) bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_##name)
 
 struct {
@@ -285,7 +285,7 @@ static __noinline int report_end(struct tcp_sock *sk, int oldstate)
 		report_transition(sk, oldstate, TCP_CLOSE);
 		return 1;
 	case LEFT_OPEN:
-		/* So that user space learns the time, if there is a place; the scan tells the rest. */
+		/* Tells user space the time, if there is a place; a scan finds out the rest. */
 		if (hold_back && !sk->SK.sk_err && !in_set(transitions_of, oldstate))
 			hold_back_entry(sk, oldstate, TCP_CLOSE);
 		left_open = true;
@@ -307,7 +307,7 @@ static __always_inline void follow(struct tcp_sock *sk, int oldstate, int newsta
 	bool leaves, enters;
 
 	if (in_brief && newstate == TCP_CLOSE) {
-		/* Neither is left of most: their programs have closed them. */
+		/* Most have neither: their programs have closed them. */
 		if ((sk->SK.sk_socket || sk->SK.sk_err) && oldstate != TCP_SYN_SENT &&
 		    report_end(sk, oldstate))
 			return;

@@ -1,4 +1,4 @@
-//! The kernel's type information (BTF): what it tells of the kernel, and where it comes from.
+//! The kernel's type information (BTF): facts about the kernel, and where they come from.
 //!
 //! Relocations could be done with any copy of it. But what a tracepoint or an iterator attaches to
 //! is named by its number in the kernel's own BTF, and libbpf looks that up in
@@ -29,7 +29,7 @@ const SYSFS_VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// A kernel's BTF takes 4 to 10 MB, and less than 64 MiB inside a vmlinux without debug information.
 const LARGEST_FILE: u64 = 64 << 20;
 
-/// What the kernel's BTF tells of it.
+/// The kernel's types.
 pub struct KernelTypes {
     btf: Btf<'static>,
     /// Where it comes from, if not from the kernel.
@@ -163,7 +163,7 @@ impl KernelTypes {
 
 const FOREIGN: &str = "it does not belong to the running kernel";
 
-/// What hardly two kernels have in common: how many types there are, and the numbers of those
+/// Two kernels hardly ever have this in common: how many types there are, and the numbers of those
 /// that programs attach to.
 fn fingerprint(btf: &Btf<'_>) -> (usize, Vec<Option<TypeId>>) {
     fn id<'a, T: TryFrom<BtfType<'a>> + std::ops::Deref<Target = BtfType<'a>>>(
@@ -196,7 +196,7 @@ fn parse(file: &Path) -> Result<Btf<'static>, ProbeError> {
     })
 }
 
-/// Whether [`stand_in`] has been here: the kernel's own is no link.
+/// Returns whether [`stand_in`] has been called before: the kernel's own file is no link.
 fn is_stood_in() -> bool {
     Path::new(SYSFS_VMLINUX).is_symlink()
 }

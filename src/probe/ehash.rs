@@ -99,7 +99,7 @@ fn inside(
     }
 }
 
-/// Whether the network namespace that this thread is in has a hash table of its own: the sysctl is
+/// Returns whether this thread's network namespace has a hash table of its own: the sysctl is
 /// negative where it has none.
 fn has_ehash() -> bool {
     let entries = fs::read_to_string("/proc/sys/net/ipv4/tcp_ehash_entries");

@@ -71,7 +71,7 @@ pub enum ProbeError {
     },
 }
 
-/// What helps where the file given with `--btf` does not.
+/// The remedy where the file given with `--btf` does not help.
 const BTF_REMEDY: &str = "give a copy of this kernel's /sys/kernel/btf/vmlinux, or its vmlinux \
                           with BTF inside, of 64 MiB at most (no file helps a kernel built without \
                           CONFIG_DEBUG_INFO_BTF)";
@@ -87,7 +87,7 @@ fn first_note(notes: &[String]) -> String {
     notes.first().map_or_else(String::new, |note| format!(" ({note})"))
 }
 
-/// What libbpf prints at Warn: the reason for an error, which itself carries only a number.
+/// Lines that libbpf has printed at Warn: the reasons for errors, which themselves carry only numbers.
 static NOTES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 pub(super) fn collect_notes() {

@@ -1,20 +1,20 @@
-//! An extract of type information (BTF): a few types, and what they consist of.
+//! An extract of type information (BTF): a few types, and the types of their parts.
 //!
 //! For each type that our BPF programs name, libbpf looks at each type that the kernel has: a
-//! hundred thousand, and twenty times. Of an extract these are a few hundred. It is all that
-//! relocations need: where in a type what is, and how long it is. What a pointer points to is left
-//! out, and a type has not the number that it has in the whole.
+//! hundred thousand, and twenty times. An extract has a few hundred. It holds all that relocations
+//! need: the place and the size of each part of a type. The targets of pointers are left out, and
+//! types are numbered anew.
 //!
 //! The format is that of the kernel's Documentation/bpf/btf.rst: a header, types, strings. A type
 //! consists of words: its name, its kind and how many parts it has, its size or another type, and
-//! what else its kind has.
+//! more by its kind.
 
 use std::collections::HashMap;
 use std::iter;
 
 use rustc_hash::FxHashSet;
 
-/// How it begins.
+/// The header.
 const MAGIC: u16 = 0xEB9F;
 const HEADER: u32 = 24;
 
@@ -38,7 +38,7 @@ const DECL_TAG: u32 = 17;
 const TYPE_TAG: u32 = 18;
 const ENUM64: u32 = 19;
 
-/// The name of a type in the kernel, for one in a BPF program.
+/// Removes the flavour (`___before_5_14`) from the name of a type in a BPF program.
 pub(super) fn without_flavour(name: &[u8]) -> &[u8] {
     let flavour = name.windows(3).rposition(|three| three == b"___");
     match flavour {
@@ -55,7 +55,7 @@ fn parts(info: u32) -> usize {
     (info & 0xffff) as usize
 }
 
-/// How many words a part has, of what has parts.
+/// The number of words of a part, where the kind has parts.
 fn part_len(kind: u32) -> usize {
     match kind {
         STRUCT | UNION | DATASEC | ENUM64 => 3,
@@ -64,7 +64,7 @@ fn part_len(kind: u32) -> usize {
     }
 }
 
-/// How many words a type has.
+/// The number of words of a type.
 fn len(info: u32) -> Option<usize> {
     let extra = match kind(info) {
         INT | VAR | DECL_TAG => 1,
@@ -78,7 +78,7 @@ fn len(info: u32) -> Option<usize> {
     Some(3 + extra)
 }
 
-/// What is extracted from.
+/// All types, to extract some from.
 pub(super) struct Types<'a> {
     words: &'a [[u8; 4]],
     /// Where each type begins, from the first, which has the number 1.

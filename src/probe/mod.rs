@@ -48,7 +48,7 @@ pub struct Config {
     pub watched: StateSet,
     /// The states whose edges are reported as they happen; with none, there is nothing to attach.
     pub transitions: StateSet,
-    /// Whether it is for a table, which scans. Then transitions are reported in brief: what a table
+    /// True for a table, which scans. Then transitions are reported in brief: what a table
     /// needs to know besides what scans tell. Otherwise all edges are reported, in full, and there
     /// are no scans.
     pub scans: bool,
@@ -122,7 +122,7 @@ impl Probe {
         privilege::give_up_all_but(&kept).map_err(failed("give up capabilities"))
     }
 
-    /// Whether the loaded programs can be used with these capabilities alone. Before 5.19
+    /// Tries whether the loaded programs can be used with these capabilities alone. Before 5.19
     /// (c8644cd0efe7), and with kernel.unprivileged_bpf_disabled, every bpf() needs CAP_BPF.
     fn works_with(&self, kept: &[Capability]) -> bool {
         let files = self.links.files.as_ref();
@@ -188,7 +188,8 @@ impl Probe {
         self.ring.undecodable()
     }
 
-    /// What is unlike all kernels that were known, as far as it has shown: ask after a scan.
+    /// Ways in which this kernel is unlike all that were known, as far as they have shown: ask after a
+    /// scan.
     pub fn surprises(&self) -> Vec<Surprise> {
         let mut surprises = surprises(self.facts);
         let learns = self.facts.contains(KernelFacts::CAST) && self.links.files.is_some();

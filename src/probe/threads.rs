@@ -11,7 +11,7 @@ use super::ProbeError;
 use super::error::failed;
 
 /// The most that an iterator writes in one read: `PAGE_SIZE << 3` in the kernel's
-/// `bpf_seq_read()`, of pages that may have 64 KiB. It cuts no record in two.
+/// `bpf_seq_read()`, of pages that may have 64 KiB. No record is split.
 pub(super) const READ_MAX: usize = 512 << 10;
 
 /// How many pieces, usually of 32 KiB, may wait to be decoded.
@@ -24,7 +24,7 @@ pub(super) struct Pieces<'a> {
     used: &'a Mutex<Vec<Piece>>,
 }
 
-/// What an iterator wrote in one read.
+/// The bytes that an iterator wrote in one read.
 struct Piece {
     buffer: Vec<u8>,
     len: usize,
