@@ -7,6 +7,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
+use nix::sched::{CloneFlags, clone};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use socket2::{Domain, Protocol, Socket, Type};
 use sockleak::probe::{Config, Probe};
 use sockleak::sock::event::{Holder, Process, Record, Sock, SockFlags, Transition};
@@ -165,6 +168,51 @@ fn a_process_is_counted_by_what_its_descriptors_are() {
     let connected = 6 + 1 + u32::from(leak.peer.is_some());
     assert_eq!((of.connected, of.listening, of.closed, of.idle), (connected, 1, 1, 0), "{of:?}");
     assert!(!found.stopped && found.start_time > 0);
+}
+
+/// Two processes that share a table of descriptors: where the kernel lets us it is read once.
+#[test]
+fn who_shares_a_table_of_descriptors_holds_the_same() {
+    let leaker = Leaker::start();
+    leaker.inside(|| {
+        let unconnected = tcp_socket();
+        let fd = u32::try_from(unconnected.as_raw_fd()).unwrap();
+        let mut probe = probe(StateSet::NONE);
+        let mut stack = vec![0; 1 << 16];
+        #[expect(unsafe_code, reason = "the child has its own memory, and does nothing")]
+        let sharer = unsafe {
+            let child = Box::new(|| {
+                libc::pause();
+                0
+            });
+            clone(child, &mut stack, CloneFlags::CLONE_FILES, Some(libc::SIGCHLD)).unwrap()
+        };
+        let both = [std::process::id(), sharer.as_raw().cast_unsigned()];
+        let (mut holders, mut same, mut processes) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
+        probe
+            .scan_files(|record| match record {
+                Record::Held(holder, _) if both.contains(&holder.pid) && holder.fd == fd => {
+                    holders.insert(holder.pid);
+                }
+                Record::SameFiles(pid, other) if both.contains(&pid) => same.push((pid, other)),
+                Record::Process(pid, _) if both.contains(&pid) => {
+                    processes.insert(pid);
+                }
+                _ => {}
+            })
+            .unwrap();
+        kill(sharer, Signal::SIGKILL).unwrap();
+        waitpid(sharer, None).unwrap();
+        match same[..] {
+            [] => assert_eq!(holders, BTreeSet::from(both)),
+            [(pid, other)] => {
+                assert_eq!(holders, BTreeSet::from([other]));
+                assert_eq!(BTreeSet::from([pid, other]), BTreeSet::from(both));
+            }
+            _ => panic!("{same:?}"),
+        }
+        assert_eq!(processes, BTreeSet::from(both));
+    });
 }
 
 /// An io_uring, in whose table of files these are.
