@@ -57,7 +57,7 @@ fn any_scan() -> impl Strategy<Value = Vec<Record>> {
             Record::Held(..) => 1,
             Record::Queued(..) => 2,
             Record::Unheld(..) => 3,
-            Record::Process(..) | Record::Transition(_) => 4,
+            Record::Process(..) | Record::SameFiles(..) | Record::Transition(_) => 4,
         };
         let mut records = records;
         records.sort_by_key(order);
