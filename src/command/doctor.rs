@@ -11,7 +11,6 @@ use crate::doctor::facts::Facts;
 use crate::doctor::{Diagnosis, SCHEMA, SelfTest};
 use crate::exit::Exit;
 use crate::probe::variants::KernelFacts;
-use crate::sock::leak::Verdict;
 use crate::view::{doctor, json};
 
 /// The options of `doctor`.
@@ -29,17 +28,13 @@ impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
         let btf = self.btf.file.clone();
         let facts = Facts::gather(btf.as_deref());
-        let mut verdicts = Verdict::ALL.to_vec();
-        if facts.types.as_ref().is_ok_and(|types| !types.kernel.contains(KernelFacts::MAP_ITERATOR))
-        {
-            verdicts.retain(|&verdict| verdict != Verdict::NeverAccepted);
-        }
+        let kernel = facts.types.as_ref().map_or(KernelFacts::all(), |types| types.kernel);
         let diagnosis = Diagnosis {
             schema: SCHEMA,
             checks: checks(&facts),
             kernel: facts.release,
             arch: facts.machine,
-            self_test: SelfTest::run(btf, &verdicts),
+            self_test: SelfTest::run(btf, kernel),
         };
         reader_has_gone(match self.format.get() {
             Format::Text => doctor::render(&diagnosis, &mut io::stdout()),

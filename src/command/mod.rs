@@ -51,11 +51,11 @@ enum Command {
     /// and close() or exit leaving CLOSE_WAIT. All others are made by packets and timers, under
     /// whatever task they interrupt.
     Events(Box<events::Args>),
-    /// Show what this host allows, and whether planted leaks are found
+    /// Show what this host allows, and whether planted sockets are found
     ///
     /// A line for each thing that matters: ok, missing (nothing works without), or limited. At the
-    /// end, a leak of each kind is planted in a network namespace of its own, or on loopback, and
-    /// found. The exit code is 0, or 3 where sockleak cannot work.
+    /// end, a socket for each verdict is planted in a network namespace of its own, or on loopback,
+    /// and found. The exit code is 0, or 3 where sockleak cannot work.
     #[command(after_long_help = privilege::manual())]
     Doctor(Box<doctor::Args>),
 }

@@ -1,8 +1,7 @@
-//! Plants a leak of each kind, and looks whether it is found.
+//! Plants a socket for each verdict, and looks whether it is found.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+mod plant;
+
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,16 +9,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use self::plant::{PLANTS, Planted};
 use crate::host::clock::Moment;
 use crate::host::netns;
 use crate::host::privilege::SELF_TEST;
-use crate::live::monitor::Rules;
+use crate::live::monitor::{Monitor, Rules};
+use crate::probe::variants::{Group, KernelFacts, PROGRAMS};
 use crate::probe::{Config, Probe};
-use crate::report::row::SocketRow;
 use crate::report::{Query, Report, Shown};
-use crate::sock::conn::Endpoint;
-use crate::sock::leak::Verdict;
-use crate::sock::state::StateSet;
+use crate::sock::leak::{Class, Verdict};
+use crate::sock::state::{State, StateSet};
 
 /// How long the kernel may take to bring a packet from loopback to loopback. An emulated machine
 /// is slow.
@@ -32,10 +31,12 @@ const RING_SIZE: u32 = 1 << 20;
 /// What the self-test has found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SelfTest {
-    /// How many leaks were planted.
+    /// How many sockets were planted, each with another verdict.
     pub planted: usize,
-    /// How many of them were found, with their verdict.
+    /// How many of them were found, with their class and verdict, and with their holder.
     pub found: usize,
+    /// The verdicts of the others.
+    pub not_found: Vec<Verdict>,
     /// How many rows about them name another holder than the one that it is.
     pub wrong_owners: usize,
     /// How long it took, from loading the programs on.
@@ -44,6 +45,16 @@ pub struct SelfTest {
     pub own_network_namespace: bool,
     /// Why it could not be done to its end.
     pub error: Option<String>,
+}
+
+/// Whether such a kernel can show a verdict. What waits in an accept queue has no descriptor: a
+/// program has to walk along the queue.
+fn can_show(kernel: KernelFacts, verdict: Verdict) -> bool {
+    let walks = |group| PROGRAMS.iter().any(|it| it.group == group && it.is_for(kernel));
+    match verdict {
+        Verdict::NeverAccepted | Verdict::Unaccepted => walks(Group::Queues),
+        _ => true,
+    }
 }
 
 impl SelfTest {
@@ -55,18 +66,19 @@ impl SelfTest {
             && self.wrong_owners == 0
     }
 
-    /// Runs it. Leaves this process in another network namespace, and without privilege.
-    pub fn run(btf: Option<PathBuf>, verdicts: &[Verdict]) -> Self {
+    /// Runs it: for each verdict that the kernel can show. Leaves this process in another network
+    /// namespace, and without privilege.
+    pub fn run(btf: Option<PathBuf>, kernel: KernelFacts) -> Self {
         let begin = Instant::now();
         let mut test = Self::default();
-        if let Err(error) = test.attempt(btf, verdicts) {
+        if let Err(error) = test.attempt(btf, kernel) {
             test.error = Some(format!("{error:#}"));
         }
         test.seconds = (begin.elapsed().as_secs_f64() * 1e3).round() / 1e3;
         test
     }
 
-    fn attempt(&mut self, btf: Option<PathBuf>, verdicts: &[Verdict]) -> Result<()> {
+    fn attempt(&mut self, btf: Option<PathBuf>, kernel: KernelFacts) -> Result<()> {
         if SELF_TEST.missing().is_empty() {
             netns::enter_new().context("cannot make a network namespace")?;
             self.own_network_namespace = true;
@@ -81,110 +93,58 @@ impl SelfTest {
         };
         let rules = Rules { watched: StateSet::NONE, idle: 0, settle: 0 };
         let mut monitor = Probe::monitor(&config, rules)?;
-        let mut leaks = Vec::new();
-        for &verdict in verdicts {
-            let leak = Leak::plant(verdict);
-            leaks.push(leak.with_context(|| format!("cannot plant {verdict}"))?);
+        let mut planted = Vec::new();
+        for (verdict, plant) in PLANTS {
+            if can_show(kernel, verdict) {
+                let socket = plant().with_context(|| format!("cannot plant {verdict}"))?;
+                planted.push((verdict, socket));
+            }
         }
-        self.planted = leaks.len();
+        self.planted = planted.len();
         let end = Instant::now() + PATIENCE;
         loop {
             monitor.look_twice(thread::sleep)?;
-            let query = Query { shown: Shown::Stranded, ..Query::default() };
-            let report =
-                Report::build(monitor.table(), &query, None, Moment::now(), monitor.health());
-            self.count(&leaks, &report);
-            if self.found == self.planted || Instant::now() > end {
+            self.count(&planted, &monitor);
+            if self.passed() || Instant::now() > end {
                 return Ok(());
             }
             thread::sleep(PAUSE);
         }
     }
 
-    fn count(&mut self, leaks: &[Leak], report: &Report<'_>) {
-        let rows = |leak: &Leak| report.sockets.iter().filter(|row| leak.is(row)).collect();
+    fn count(&mut self, planted: &[(Verdict, Planted)], monitor: &Monitor<Probe>) {
+        // The first query takes every socket for idle, the second none that was ever seen to move:
+        // each verdict shows in one of them.
+        let states = [State::CloseWait, State::Close].map(StateSet::from).into_iter().collect();
+        let queries = [(Shown::Stranded, 0), (Shown::States(states), u64::MAX)]
+            .map(|(shown, idle)| Query { shown, idle, ..Query::default() });
+        let now = Moment::now();
+        let [wrong, in_use] = queries
+            .map(|query| Report::build(monitor.table(), &query, None, now, monitor.health()));
         (self.found, self.wrong_owners) = (0, 0);
-        for leak in leaks {
-            let rows: Vec<_> = rows(leak);
-            self.found += usize::from(rows.iter().any(|row| row.verdict == Some(leak.verdict)));
-            self.wrong_owners += rows.iter().filter(|row| !leak.is_held_by(row)).count();
-        }
-    }
-}
-
-/// A planted leak, seen from the side that leaks.
-struct Leak {
-    verdict: Verdict,
-    local: SocketAddr,
-    remote: SocketAddr,
-    /// Which descriptor the report has to name.
-    fd: u32,
-    /// Open for as long as this is.
-    _held: Held,
-}
-
-/// What keeps a leak leaked.
-struct Held {
-    _listener: Option<TcpListener>,
-    _stream: Option<TcpStream>,
-}
-
-impl Leak {
-    fn plant(verdict: Verdict) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let mut client = TcpStream::connect(listener.local_addr()?)?;
-        let (local, remote) = (client.peer_addr()?, client.local_addr()?);
-        if verdict == Verdict::NeverAccepted {
-            drop(client);
-            return Ok(Self {
-                verdict,
-                local,
-                remote,
-                fd: number(&listener),
-                _held: Held { _listener: Some(listener), _stream: None },
-            });
-        }
-        let (mut server, _) = listener.accept()?;
-        for end in [&client, &server] {
-            end.set_read_timeout(Some(PATIENCE))?;
-        }
-        match verdict {
-            Verdict::DataUnread => client.write_all(b"unread")?,
-            Verdict::Reset => {
-                client.shutdown(std::net::Shutdown::Write)?;
-                read_to_end(&mut server)?;
-                // To close with data unread sends a RST.
-                server.write_all(b"!")?;
-                client.peek(&mut [0])?;
+        self.not_found.clear();
+        for (verdict, socket) in planted {
+            let report = if verdict.class() == Class::InUse { &in_use } else { &wrong };
+            let rows: Vec<_> = report.sockets.iter().filter(|row| socket.is(row)).collect();
+            let kind = (verdict.class(), Some(*verdict));
+            match rows.iter().any(|row| (row.class, row.verdict) == kind) {
+                true => self.found += 1,
+                false => self.not_found.push(*verdict),
             }
-            _ => {}
+            self.wrong_owners += rows.iter().filter(|row| !socket.is_held_by(row)).count();
         }
-        drop(client);
-        if verdict == Verdict::EofRead {
-            read_to_end(&mut server)?;
-        }
-        Ok(Self {
-            verdict,
-            local,
-            remote,
-            fd: number(&server),
-            _held: Held { _listener: None, _stream: Some(server) },
-        })
-    }
-
-    fn is(&self, row: &SocketRow<'_>) -> bool {
-        row.local == Endpoint::from(self.local) && row.remote == Endpoint::from(self.remote)
-    }
-
-    fn is_held_by(&self, row: &SocketRow<'_>) -> bool {
-        row.pid == Some(std::process::id()) && row.holders.fds().eq([self.fd])
     }
 }
 
-fn number(socket: &impl AsRawFd) -> u32 {
-    u32::try_from(socket.as_raw_fd()).unwrap_or(u32::MAX)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn read_to_end(stream: &mut TcpStream) -> io::Result<()> {
-    stream.read_to_end(&mut Vec::new()).map(drop)
+    #[test]
+    fn without_a_walk_of_queues_nothing_in_them_is_planted() {
+        let shown =
+            |kernel| Verdict::ALL.into_iter().filter(move |&it| can_show(kernel, it)).count();
+        assert_eq!(shown(KernelFacts::all()), Verdict::ALL.len());
+        assert_eq!(shown(KernelFacts::all() - KernelFacts::MAP_ITERATOR), Verdict::ALL.len() - 2);
+    }
 }

@@ -10,3 +10,5 @@ pub mod schedule;
 pub mod source;
 pub mod table;
 mod tracked;
+
+pub use self::notes::RELAY_NS;

@@ -15,7 +15,7 @@ use crate::sock::state::State;
 const CAPACITY: usize = 1 << 16;
 
 /// How soon after the peer's FIN a relay passes it on.
-const RELAY_NS: u64 = 10_000_000;
+pub const RELAY_NS: u64 = 10_000_000;
 
 /// Notes, by socket.
 #[derive(Debug, Default)]

@@ -37,17 +37,23 @@ fn outcome(test: &SelfTest, out: &mut impl Write) -> io::Result<()> {
         true => "a network namespace of its own",
         false => "the present network namespace",
     };
-    writeln!(
+    write!(
         out,
-        "found {} of {} leaks planted in {place}, {} with a wrong owner, in {:.3} s",
+        "found {} of {} verdicts planted in {place}, {} with a wrong owner, in {:.3} s",
         test.found, test.planted, test.wrong_owners, test.seconds
-    )
+    )?;
+    if !test.not_found.is_empty() {
+        let names: Vec<_> = test.not_found.iter().map(ToString::to_string).collect();
+        write!(out, "; not found: {}", names.join(", "))?;
+    }
+    writeln!(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::doctor::Check;
+    use crate::sock::leak::Verdict;
     use crate::view::json;
 
     fn diagnosis() -> Diagnosis {
@@ -68,7 +74,8 @@ mod tests {
             ],
             self_test: SelfTest {
                 planted: 5,
-                found: 4,
+                found: 3,
+                not_found: vec![Verdict::Reset, Verdict::Stalled],
                 wrong_owners: 1,
                 seconds: 0.1204,
                 own_network_namespace: true,
@@ -91,7 +98,7 @@ limited bpf_loop  short walks
         remedy:   use a newer kernel
 missing btf       none
         remedy:   use --btf
-missing self-test found 4 of 5 leaks planted in a network namespace of its own, 1 with a wrong owner, in 0.120 s
+missing self-test found 3 of 5 verdicts planted in a network namespace of its own, 1 with a wrong owner, in 0.120 s; not found: reset, stalled
 ";
         assert_eq!(written(|out| render(&diagnosis(), out)), expected);
         let mut broken = diagnosis();
@@ -109,7 +116,7 @@ missing self-test found 4 of 5 leaks planted in a network namespace of its own, 
             r#"{"name":"bpf_loop","status":"limited","detail":"short walks","#,
             r#""remedy":"use a newer kernel"},"#,
             r#"{"name":"btf","status":"missing","detail":"none","remedy":"use --btf"}],"#,
-            r#""self_test":{"planted":5,"found":4,"wrong_owners":1,"seconds":0.1204,"#,
+            r#""self_test":{"planted":5,"found":3,"not_found":["reset","stalled"],"wrong_owners":1,"seconds":0.1204,"#,
             r#""own_network_namespace":true,"error":null}}"#,
             "\n"
         );
