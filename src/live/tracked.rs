@@ -49,6 +49,8 @@ pub struct Tracked {
     pub(crate) seen: u64,
     /// How far the program and its peer had come then.
     progress: Progress,
+    /// Its entry into this state was seen.
+    was_seen_to_enter: bool,
     /// When it was first seen like this: in this state, with these sequence numbers.
     unmoved_since: u64,
     /// The last packet, or read, if the kernel notes them.
@@ -93,6 +95,7 @@ impl Tracked {
             holders: SmallVec::new(),
             seen: 0,
             progress: transition.progress,
+            was_seen_to_enter: true,
             unmoved_since: transition.ktime,
             last_active: 0,
             last_received: 0,
@@ -126,6 +129,7 @@ impl Tracked {
             holders: SmallVec::new(),
             seen,
             progress: sock.progress,
+            was_seen_to_enter: false,
             unmoved_since: seen,
             last_active: age::last_active(stamps),
             last_received: age::at(stamps, stamps.lrcvtime, tick),
@@ -146,6 +150,7 @@ impl Tracked {
             self.since = self.since.narrowed_by(before.since);
         }
         self.held_since = before.held_since;
+        self.was_seen_to_enter = same_state && before.was_seen_to_enter;
         let (now, then) = (self.progress, before.progress);
         if then == Progress::default() {
             return;
@@ -174,6 +179,7 @@ impl Tracked {
             if !transition.ends_close_wait() {
                 self.since = exactly;
             }
+            self.was_seen_to_enter = true;
             self.move_on(transition);
         }
         self.conn = transition.conn;
@@ -227,7 +233,7 @@ impl Tracked {
     /// entry into the state was seen; or nothing had happened on it for long; or two looks, `settle`
     /// ns apart, have shown the same.
     pub fn has_settled(&self, now: u64, settle: u64) -> bool {
-        if self.seen == 0 || self.since.is_exact() {
+        if self.was_seen_to_enter || self.since.is_exact() {
             return !self.is_passing(now);
         }
         if self.last_active == 0 || self.flags.read_by_mptcp() {

@@ -66,7 +66,7 @@ impl Source for Probe {
         Losses {
             dropped: self.dropped(),
             skipped: self.skipped(),
-            queued: self.queues_lost(),
+            queued: self.queues_lost() + self.rings_lost(),
             undecodable: self.undecodable(),
         }
     }
