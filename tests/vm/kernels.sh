@@ -14,7 +14,7 @@ sockleak=${SOCKLEAK:-$target/static/sockleak}
 vm=$target/vm
 tries=3
 boot_limit=90  # seconds until /init runs: about 4 on an idle machine
-test_limit=400 # seconds for all of a guest: about 150 on an idle machine
+test_limit=1200 # seconds for all of a guest: about 300 on an idle machine
 
 # The root tests and the workload, static like the tool: a guest has no libraries for them. Prints their
 # paths, the workload first. (tests/load measures what an emulated machine has not got.)
