@@ -67,22 +67,28 @@ fn list_rows(
     ])
 }
 
-fn churn_rows(options: &Options, other: &Path) -> Result<[AgainstRow; 4]> {
+fn churn_rows(options: &Options, other: &Path) -> Result<[AgainstRow; 5]> {
     let [this, other] = live::churn_against(options, other)?;
     for row in [&this, &other] {
         if let Some(words) = &row.refused {
             bail!("{}: {words}", row.tool);
         }
     }
-    let rates =
-        |summary: &Option<Summary>| summary.as_ref().map(|summary| summary.readings.clone());
+    let readings = |summary: &Option<Summary>| {
+        summary.as_ref().map_or_else(Vec::new, |summary| summary.readings.clone())
+    };
     let lost =
         |events: Option<u64>| Summary::of(events.map(|lost| lost as f64).into_iter().collect());
     Ok([
         AgainstRow::of(
             "churn: connections/s".to_owned(),
-            rates(&this.connections_per_second).unwrap_or_default(),
-            rates(&other.connections_per_second).unwrap_or_default(),
+            readings(&this.connections_per_second),
+            readings(&other.connections_per_second),
+        ),
+        AgainstRow::of(
+            "churn: ns a transition, in the programs".to_owned(),
+            readings(&this.ns_per_transition),
+            readings(&other.ns_per_transition),
         ),
         AgainstRow {
             what: "churn: throughput lost, %".to_owned(),
