@@ -107,6 +107,7 @@ impl<'a> Sockets<'a> {
         let mut places = Vec::with_capacity(table.len());
         let mut counts = Counts::default();
         let mut kinds = Kinds::default();
+        let is_filtered = !query.filter.is_empty();
         for (index, (sock, tracked)) in (0..).zip(table.socks()) {
             let judgement @ (class, verdict) = context.judge(sock, tracked);
             let has_settled = tracked.has_settled(now, query.settle);
@@ -128,7 +129,7 @@ impl<'a> Sockets<'a> {
             for first in firsts(table, tracked) {
                 let place = Place { lasting, index, first };
                 let row = || context.row(place, sock, tracked, judgement);
-                if !query.filter.is_empty() && !query.filter.matches(&row()) {
+                if is_filtered && !query.filter.matches(&row()) {
                     let is_missed = class == Class::Leaked && query.filter.may_miss(&row());
                     counts.without_owner += usize::from(has_settled && is_missed);
                     continue;
