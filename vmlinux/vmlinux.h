@@ -80,6 +80,9 @@ struct bpf_iter__bpf_map_elem {
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {
+	int counter;
+} atomic_t;
+typedef struct {
 	__s64 counter;
 } atomic64_t;
 typedef struct {
@@ -105,6 +108,7 @@ struct rlimit {
 	unsigned long rlim_cur;
 };
 struct signal_struct {
+	atomic_t live; /* threads that have not begun to exit */
 	int nr_threads;
 	struct rlimit rlim[16];
 };
@@ -130,9 +134,6 @@ struct fdtable {
 	unsigned int max_fds;
 	struct file **fd;
 };
-typedef struct {
-	int counter;
-} atomic_t;
 struct files_struct {
 	atomic_t count;
 	struct fdtable *fdt;

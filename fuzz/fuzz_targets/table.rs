@@ -27,7 +27,10 @@ fuzz_target!(|bytes: &[u8]| {
             0 => table.begin_scan(ktime),
             1 => table.end_scan(&[], true),
             2 => table.end_scan(&[u32::from(step)], false),
-            3 => show(&table, ktime, &mut trend),
+            3 => {
+                table.forget_exited();
+                show(&table, ktime, &mut trend);
+            }
             _ => {
                 let Ok((record, len)) = decode(rest) else { continue };
                 table.absorb(record);
@@ -51,7 +54,7 @@ fn show_rows(table: &Table, query: &Query, ktime: u64, trend: &mut Trend) {
     let peers = query.peers(table);
     let mut report = Report::build(table, query, peers.as_ref(), now, Health::default());
     report.add_trend(trend, ktime);
-    let style = Style { headers: true, colour: false, time: true };
+    let style = Style { headers: true, colour: false, time: true, ..Style::default() };
     let mut out = Vec::new();
     text::render(&report, style, &mut out).expect("a Vec takes everything");
     let below = text::hints(&report).into_iter().chain(text::footer(&report));

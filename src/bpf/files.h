@@ -265,6 +265,8 @@ static __always_inline int visit(struct bpf_iter__task_file *ctx, bool has_sock_
 	if (entering && visited.session == session && visited.files == files &&
 	    visited.tgid == task->tgid)
 		return 0;
+	if (entering && is_exiting(task))
+		return 0;
 	if (entering && !leave_process(seq, session))
 		return 0;
 	begin_descriptor(false);

@@ -7,6 +7,7 @@
  *   program               kernels       does
  *   on_set_state          all           reports changes of state, from a tracepoint
  *   on_skipped            all           does that where on_set_state was interrupted (6.1 and later)
+ *   on_exit               all           reports processes that exit, for a table of holders
  *   scan_tasks            6.2 and later reads tables of descriptors: needs bpf_rdonly_cast()
  *   report_kept           6.2 and later writes the records that scan_tasks keeps
  *   scan_files            5.11 to 6.1   visits open files: needs bpf_sock_from_file()
@@ -24,6 +25,7 @@
  * arrives has nothing to do with the socket.
  */
 #include "transitions.h" /* on_set_state, on_skipped */
+#include "exits.h"	 /* on_exit */
 #include "kept.h"	 /* report_kept */
 #include "files.h"	 /* scan_files* */
 #include "tasks.h"	 /* scan_tasks */
@@ -41,6 +43,7 @@ const struct sock_record *unused_sock __attribute__((unused));
 const struct listener_record *unused_listener __attribute__((unused));
 const struct process_record *unused_process __attribute__((unused));
 const struct same_files_record *unused_same_files __attribute__((unused));
+const struct exit_record *unused_exit __attribute__((unused));
 const struct netns_record *unused_netns __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

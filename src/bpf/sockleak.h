@@ -15,6 +15,7 @@
 enum record_kind {
 	/* From the ring buffer. */
 	RECORD_TRANSITION = 1, /* struct transition_record: a socket changed its state */
+	RECORD_EXIT = 8,       /* struct exit_record: a process has exited */
 	/* From the iterators. */
 	RECORD_HELD = 2,     /* struct sock_record: a socket that a descriptor refers to */
 	RECORD_QUEUED = 3,   /* struct sock_record: a socket in an accept queue */
@@ -159,6 +160,13 @@ struct same_files_record {
 	__u32 pad;
 };
 
+/* A process of which the last thread has exited. */
+struct exit_record {
+	__u32 kind;
+	__u32 tgid;
+	__u64 start_time; /* as in struct process_record */
+};
+
 /* Without a kind: the only record of its iterator. */
 struct netns_record {
 	__u32 inode;	 /* 0: of no task any more */
@@ -172,6 +180,7 @@ _Static_assert(sizeof(struct sock_record) == 168, "sock_record");
 _Static_assert(sizeof(struct listener_record) == 80, "listener_record");
 _Static_assert(sizeof(struct process_record) == 80, "process_record");
 _Static_assert(sizeof(struct same_files_record) == 16, "same_files_record");
+_Static_assert(sizeof(struct exit_record) == 16, "exit_record");
 _Static_assert(sizeof(struct netns_record) == 8, "netns_record");
 
 #endif

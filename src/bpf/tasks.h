@@ -227,6 +227,8 @@ int scan_tasks(struct bpf_iter__task *ctx)
 	learn_file_ops();
 	shared = is_shared(files, task, leader);
 	if (table.task != task || table.pid != task->pid) {
+		if (is_exiting(task))
+			return 0;
 		key = (__u64)files;
 		sharer = shared ? bpf_map_lookup_elem(&shared_files, &key) : NULL;
 		if (sharer)

@@ -8,6 +8,7 @@ use nix::sys::signal::kill;
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::host::netns;
+use crate::live::schedule::Budget;
 
 /// Longer than any host stays up, and short enough to be added to any clock.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -42,6 +43,18 @@ pub(crate) fn interval(text: &str) -> Result<Duration, String> {
         }
         interval => Ok(interval),
     }
+}
+
+/// A percentage, to a tenth.
+pub(crate) fn budget(text: &str) -> Result<Budget, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let (whole, tenth) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = [whole, tenth].concat();
+    let is_number = tenth.len() == 1 && (1..=3).contains(&whole.len());
+    let is_number = is_number && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let thousandths = digits.parse().ok().filter(|_| is_number);
+    let budget = thousandths.and_then(Budget::new);
+    budget.ok_or_else(|| "give a percentage from 0.1% to 100%, such as 2.5%".to_owned())
 }
 
 pub(crate) fn port(text: &str) -> Result<u16, String> {
@@ -113,6 +126,20 @@ mod tests {
     }
 
     #[test]
+    fn budgets() {
+        for (text, thousandths) in
+            [("1%", 10), ("1", 10), ("0.1%", 1), ("2.5%", 25), ("100%", 1000)]
+        {
+            assert_eq!(budget(text).ok(), Budget::new(thousandths), "{text}");
+        }
+        for bad in
+            ["", "%", "0%", "0.0", "0.05%", "100.1%", "101", "-1%", "+1", "1%%", "1 %", ".5", "1."]
+        {
+            assert!(budget(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn durations() {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
@@ -168,6 +195,9 @@ mod tests {
             }
             if let Ok(port) = port(&text) {
                 prop_assert_eq!(port.to_string(), text.trim_start_matches(['+', '0']));
+            }
+            if let Err(why) = budget(&text) {
+                prop_assert!(why.starts_with("give "), "{why}");
             }
             if let Ok(uid) = uid(&text) {
                 prop_assert_eq!(Some(uid), text.parse().ok());

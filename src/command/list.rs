@@ -29,7 +29,7 @@ impl Args {
         let peers = query.peers(table);
         let now = Moment::now();
         let report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
-        let shown = show(&report, args, false).and_then(|()| show_footer(&report, args));
+        let shown = show(&report, args, None).and_then(|()| show_footer(&report, args));
         say_why_incomplete(&report, args);
         say_why_unknown(&report);
         // A reader that has gone changes nothing: the whole answer is known.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -12,6 +13,9 @@ use crate::report::group::Grouped;
 use crate::report::row::Ownership;
 use crate::view::text::Style;
 use crate::view::{json, text};
+
+/// A scan that is older than so many intervals is called old.
+const INTERVALS: u32 = 3;
 
 /// Says something beside the answer. The exit code does not depend on whether anybody hears it.
 pub(super) fn note(message: impl Display) {
@@ -30,13 +34,18 @@ pub(super) fn reader_has_gone(written: io::Result<()>) -> Result<bool> {
     }
 }
 
-/// Writes a report as the options say.
-pub(super) fn show(report: &Report<'_>, args: &ReportArgs, stamped: bool) -> io::Result<()> {
+/// Writes a report as the options say; with an interval, it is one of many.
+pub(super) fn show(
+    report: &Report<'_>,
+    args: &ReportArgs,
+    interval: Option<Duration>,
+) -> io::Result<()> {
     let out = io::stdout();
     let style = Style {
         headers: !args.no_headers,
         colour: out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
-        time: stamped && out.is_terminal(),
+        time: interval.is_some() && out.is_terminal(),
+        stale: interval.map(|interval| interval.saturating_mul(INTERVALS)),
     };
     let grouped = args.group_by.map(|by| Grouped::build(report, by));
     let mut buffered = io::BufWriter::with_capacity(64 << 10, out);

@@ -10,6 +10,7 @@ use crate::cli::{Format, ReportArgs, value};
 use crate::exit::Exit;
 use crate::host::clock::Moment;
 use crate::host::stop::Stop;
+use crate::live::schedule::Budget;
 use crate::probe::Probe;
 use crate::report::Report;
 use crate::report::trend::Trend;
@@ -21,6 +22,9 @@ pub(super) struct Args {
     /// How often to look
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = value::interval)]
     pub(super) interval: Duration,
+    /// How much of one core scans may use, on average
+    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = value::budget)]
+    pub(super) scan_budget: Budget,
     /// What is reported.
     #[command(flatten)]
     pub(super) report: ReportArgs,
@@ -31,6 +35,7 @@ impl Args {
         let args = &self.report;
         let query = args.query();
         let mut monitor = Probe::monitor(&args.config(true), args.rules())?;
+        monitor.set_budget(self.scan_budget);
         let stop = Stop::on_signals()?;
         let mut trend = Trend::default();
         let mut footer = None;
@@ -44,7 +49,7 @@ impl Args {
             report.add_trend(&mut trend, now.ktime);
             let exit = Exit::from(&report);
             stop.set_code(exit as u8);
-            let shown = show(&report, args, true);
+            let shown = show(&report, args, Some(self.interval));
             say_why_incomplete(&report, args);
             if args.format.get() == Format::Text {
                 let line = text::footer(&report);

@@ -97,12 +97,18 @@ struct Work {
     without: &'static str,
 }
 
-const WORK: [Work; 5] = [
+const WORK: [Work; 6] = [
     Work {
         name: "transitions",
         groups: &[Group::Transitions],
         what: "report transitions as they happen",
         without: "transitions are not seen",
+    },
+    Work {
+        name: "exits",
+        groups: &[Group::Exits],
+        what: "report processes that exit",
+        without: "holders are as of the last scan, though they may have exited",
     },
     Work {
         name: "holders",

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use super::health::{Health, Incomplete};
-use super::schedule::{Needs, Reason, Schedule};
+use super::schedule::{Budget, Needs, Reason, Schedule};
 use super::source::{Source, Walked};
 use super::table::{CAPACITY, Queue, Table};
 use crate::host::clock;
@@ -61,6 +61,11 @@ impl<S: Source> Monitor<S> {
             scanned: 0,
             is_overdue: false,
         }
+    }
+
+    /// Sets how much scans may cost.
+    pub fn set_budget(&mut self, budget: Budget) {
+        self.schedule.set_budget(budget);
     }
 
     /// What is known.
@@ -226,7 +231,14 @@ impl<S: Source> Monitor<S> {
         for record in self.source.take()? {
             self.table.absorb(record);
         }
+        self.forget_exited();
         Ok(())
+    }
+
+    fn forget_exited(&mut self) {
+        if self.table.forget_exited() {
+            self.source.set_left_open(true);
+        }
     }
 
     /// Scans every file; and for what that has missed, or `everywhere`, every connection.
@@ -234,6 +246,7 @@ impl<S: Source> Monitor<S> {
         self.drain()?;
         let lost = self.source.losses().events();
         let everywhere = everywhere || lost > self.lost_at_last_scan;
+        self.source.report_exits(true);
         let began = clock::ktime();
         self.table.begin_scan(began);
         let mut walked = None;
@@ -257,6 +270,8 @@ impl<S: Source> Monitor<S> {
             (self.unreachable_netns, self.is_truncated) = (unreachable, truncated);
         }
         self.table.end_scan(&self.unreachable_netns, everywhere);
+        self.forget_exited();
+        self.source.report_exits(self.table.has_holders());
         self.scanned = began;
         self.lost_at_last_scan = lost;
         Ok(())

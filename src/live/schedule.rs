@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-/// Scans may use one part in so many of one core, on average.
-const SHARE: u32 = 100;
 /// A reason that cannot wait may overdraw the budget by this much CPU time.
 const OVERDRAFT: Duration = Duration::from_millis(300);
 /// However much scans have cost, a reason waits no longer than this.
@@ -13,6 +11,28 @@ const IDLE_AUDIT: Duration = Duration::from_secs(60);
 /// Scan this often for what is nearly always closed within a moment, or becomes idle in time: no
 /// event tells of either.
 const PENDING_AUDIT: Duration = Duration::from_secs(5);
+
+/// How much of one core scans may use, on average: so many thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget(u32);
+
+impl Budget {
+    /// From 1 thousandth to 1,000.
+    pub fn new(thousandths: u32) -> Option<Self> {
+        (1..=1000).contains(&thousandths).then_some(Self(thousandths))
+    }
+
+    /// How much of this time it grants.
+    fn of(self, time: Duration) -> Duration {
+        time.saturating_mul(self.0) / 1000
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(10)
+    }
+}
 
 /// Why to scan: the later, the more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +80,7 @@ impl Needs {
 /// Keeps account of what scans cost. Time is passed in.
 #[derive(Clone, Debug, Default)]
 pub struct Schedule {
+    budget: Budget,
     last: Option<Duration>,
     /// What the last scan has cost.
     cost: Duration,
@@ -68,6 +89,11 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// Sets how much scans may use from now on.
+    pub fn set_budget(&mut self, budget: Budget) {
+        self.budget = budget;
+    }
+
     /// Whether there was no scan yet.
     pub fn is_first(&self) -> bool {
         self.last.is_none()
@@ -95,7 +121,7 @@ impl Schedule {
     pub fn charge(&mut self, now: Duration, cost: Duration) {
         // The first is the price of starting.
         self.debt = match self.last {
-            Some(_) => (self.debt_at(now) + cost).min(OVERDRAFT + LONGEST_WAIT / SHARE),
+            Some(_) => (self.debt_at(now) + cost).min(OVERDRAFT + self.budget.of(LONGEST_WAIT)),
             None => Duration::ZERO,
         };
         self.cost = cost;
@@ -104,7 +130,7 @@ impl Schedule {
 
     fn debt_at(&self, now: Duration) -> Duration {
         let elapsed = now.saturating_sub(self.last.unwrap_or_default());
-        self.debt.saturating_sub(elapsed / SHARE)
+        self.debt.saturating_sub(self.budget.of(elapsed))
     }
 }
 
@@ -171,6 +197,42 @@ mod tests {
         assert!(!schedule.is_due(ms(37_000), Reason::Urgent));
         assert!(schedule.is_due(ms(38_000), Reason::Urgent));
         assert!(!schedule.is_due(ms(38_001), Reason::Idle), "there is no reason");
+    }
+
+    /// The seconds at which scans of 700 ms are made for what is urgent.
+    fn dear_scans(budget: Budget) -> Vec<u64> {
+        let mut schedule = Schedule::default();
+        schedule.set_budget(budget);
+        let is_due = |&second: &u64| {
+            let now = ms(second * 1000);
+            let due = schedule.is_due(now, Reason::Urgent);
+            if due {
+                schedule.charge(now, ms(700));
+            }
+            due
+        };
+        (0..100).filter(is_due).collect()
+    }
+
+    #[test]
+    fn a_larger_budget_allows_more() {
+        assert_eq!(dear_scans(Budget::default()), [0, 1, 31, 61, 91]);
+        assert_eq!(dear_scans(Budget::new(100).unwrap())[..5], [0, 1, 5, 12, 19]);
+        assert_eq!(dear_scans(Budget::new(1000).unwrap()).len(), 100);
+        assert_eq!(dear_scans(Budget::new(1).unwrap()), [0, 1, 31, 61, 91]);
+        assert_eq!((Budget::new(0), Budget::new(1001)), (None, None));
+    }
+
+    #[test]
+    fn debt_does_not_outlive_what_made_it() {
+        let mut schedule = Schedule::default();
+        (0..100).for_each(|second| schedule.charge(ms(second * 1000), ms(60_000)));
+        let next = (100..).find(|&second| schedule.is_due(ms(second * 1000), Reason::Urgent));
+        assert_eq!(next, Some(129));
+        // Cheap again: from now on nobody waits.
+        schedule.charge(ms(129_000), ms(5));
+        let soon = (130..).find(|&second| schedule.is_due(ms(second * 1000), Reason::Urgent));
+        assert_eq!(soon, Some(130));
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub trait Source {
     /// Takes what was held back and has stayed. What [`Source::take`] gave before is older.
     fn take_held_back(&mut self) -> Vec<Record>;
 
+    /// Whether processes that exit are reported. On before a scan, which leaves out those that have
+    /// begun to exit; so that each holder that a scan reports, and that exits later, is reported.
+    fn report_exits(&mut self, yes: bool);
+
     /// Reports every wanted socket that a process holds, every listener with a queue, and every
     /// socket in these queues.
     ///

@@ -10,12 +10,12 @@
 //! - transitions that happen while a scan runs are applied after it. A transition older than the
 //!   reading of its socket is history: it can say since when, not what is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::mem;
 
 use indexmap::IndexMap;
 use indexmap::map::Entry;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::notes::Notes;
@@ -50,8 +50,12 @@ pub struct Table {
     /// Sockets in CLOSE_WAIT, each with the one that its holder shut down for it.
     relays: FxHashMap<SockPtr, SockPtr>,
     scan: Option<Scan>,
-    /// How many sockets no scan has read yet.
+    /// Holders that have exited, and that sockets still name.
+    exited: FxHashSet<Pid>,
+    /// How many sockets only a scan can tell the owner of.
     unscanned: usize,
+    /// Whether holders have exited of which only a scan can tell what became of their sockets.
+    has_bereft: bool,
     /// Whether the last scan has caught some between their end and their close().
     ending: bool,
     full: bool,
@@ -63,6 +67,8 @@ struct Scan {
     began: u64,
     /// What has happened since.
     deferred: Vec<Transition>,
+    /// Processes that have exited since, and when they began.
+    exited: Vec<(Pid, u64)>,
     /// Processes that share the descriptors of another one, which is the key.
     sharers: FxHashMap<Pid, Vec<Pid>>,
 }
@@ -89,7 +95,9 @@ impl Table {
             notes: Notes::default(),
             relays: FxHashMap::default(),
             scan: None,
+            exited: FxHashSet::default(),
             unscanned: 0,
+            has_bereft: false,
             ending: false,
             full: false,
         }
@@ -139,10 +147,15 @@ impl Table {
         self.socks.get(&other).map(|tracked| (other, tracked))
     }
 
-    /// Whether there are sockets that no scan has read yet, so that their owner is not known.
+    /// Whether there are sockets whose owner is not known until the next scan.
     pub fn needs_scan(&self, now: u64) -> bool {
-        let waits = |tracked: &Tracked| tracked.seen == 0 && !tracked.is_passing(now);
-        self.unscanned > 0 && self.socks.values().any(waits)
+        let waits = |tracked: &Tracked| tracked.awaits_scan() && !tracked.is_passing(now);
+        self.has_bereft || self.unscanned > 0 && self.socks.values().any(waits)
+    }
+
+    /// Whether any process is known to hold a socket or a listener.
+    pub fn has_holders(&self) -> bool {
+        !self.processes.is_empty()
     }
 
     /// Whether there are sockets of which a second look would say more.
@@ -205,9 +218,15 @@ impl Table {
     pub fn begin_scan(&mut self, ktime: u64) {
         // Of a scan that has failed half-way, only the deferred transitions are of use.
         self.finish_scan();
-        self.scan =
-            Some(Scan { began: ktime, deferred: Vec::new(), sharers: FxHashMap::default() });
+        self.forget_exited();
+        self.scan = Some(Scan {
+            began: ktime,
+            deferred: Vec::new(),
+            exited: Vec::new(),
+            sharers: FxHashMap::default(),
+        });
         self.full = false;
+        self.has_bereft = false;
         self.ending = false;
         self.queues.clear();
         self.processes.clear();
@@ -244,6 +263,7 @@ impl Table {
                     scan.sharers.entry(other).or_default().push(pid);
                 }
             }
+            Record::Exit(pid, start_time) => self.exit(pid, start_time),
             Record::Process(pid, process) => {
                 // One whose threads have files of their own is reported more than once.
                 let known = self.processes.get(&pid);
@@ -323,7 +343,7 @@ impl Table {
             }
             seen || hides(tracked)
         });
-        self.unscanned = self.socks.values().filter(|tracked| tracked.seen == 0).count();
+        self.unscanned = self.socks.values().filter(|tracked| tracked.awaits_scan()).count();
         self.relays = self.notes.relays(&self.socks);
         self.notes.retain(|sock| self.socks.contains_key(&sock));
         self.finish_scan();
@@ -362,9 +382,55 @@ impl Table {
     }
 
     fn finish_scan(&mut self) {
-        for transition in self.scan.take().into_iter().flat_map(|scan| scan.deferred) {
-            self.apply(transition);
+        let Some(Scan { deferred, exited, .. }) = self.scan.take() else {
+            return;
+        };
+        deferred.into_iter().for_each(|transition| self.apply(transition));
+        exited.into_iter().for_each(|(pid, start_time)| self.exit(pid, start_time));
+    }
+
+    /// Notes that a process has exited; [`Table::forget_exited`] does the rest.
+    fn exit(&mut self, pid: Pid, start_time: u64) {
+        if let Some(scan) = &mut self.scan {
+            scan.exited.push((pid, start_time));
+        } else if let hash_map::Entry::Occupied(known) = self.processes.entry(pid)
+            // Otherwise the number is another process's already.
+            && known.get().start_time <= start_time
+        {
+            known.remove();
+            self.exited.insert(pid);
         }
+    }
+
+    /// Removes the holders that have exited. A socket that has lost its last one is closed, or in
+    /// the hands of a process that no scan has seen with it; where no event will tell which, it is
+    /// removed. Says whether there was such a socket, which only another scan can find.
+    pub fn forget_exited(&mut self) -> bool {
+        let exited = mem::take(&mut self.exited);
+        if exited.is_empty() {
+            return false;
+        }
+        for queue in self.queues.values_mut() {
+            queue.holders.retain(|holder| !exited.contains(&holder.pid));
+            self.has_bereft |= queue.holders.is_empty();
+        }
+        let mut any = false;
+        self.socks.retain(|_, tracked| {
+            if !tracked.lose_holders(&exited) {
+                return true;
+            }
+            if is_followed(tracked.state, self.watched) {
+                tracked.is_bereft = true;
+                self.unscanned += 1;
+                return true;
+            }
+            any = true;
+            // Leaked, if somebody else has it: that cannot wait.
+            self.has_bereft |=
+                tracked.state == State::Close && tracked.flags.contains(SockFlags::CONNECTED);
+            false
+        });
+        any
     }
 
     fn scan_began(&self) -> u64 {
@@ -396,7 +462,7 @@ impl Table {
                     if same {
                         fresh.continue_from(known);
                     }
-                    self.unscanned -= usize::from(known.seen == 0);
+                    self.unscanned -= usize::from(known.awaits_scan());
                     self.ending |= fresh.is_ending();
                     *known = fresh;
                 }
@@ -432,7 +498,7 @@ impl Table {
 
     fn remove(&mut self, sock: SockPtr) {
         if let Some(tracked) = self.socks.swap_remove(&sock) {
-            self.unscanned -= usize::from(tracked.seen == 0);
+            self.unscanned -= usize::from(tracked.awaits_scan());
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU64;
 
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use crate::sock::age::{self, Since, Tick};
 use crate::sock::conn::{Conn, SockPtr};
-use crate::sock::event::{Holder, Progress, Sock, SockFlags, Transition};
+use crate::sock::event::{Holder, Pid, Progress, Sock, SockFlags, Transition};
 use crate::sock::leak::{self, Facts, Judgement};
 use crate::sock::state::State;
 
@@ -69,6 +70,8 @@ pub struct Tracked {
     last_acknowledged: u64,
     /// When a scan first saw a process hold it.
     pub(crate) held_since: u64,
+    /// Whether every process that the last scan saw hold it has exited since.
+    pub(crate) is_bereft: bool,
 }
 
 impl Tracked {
@@ -106,6 +109,7 @@ impl Tracked {
             last_sent: 0,
             last_acknowledged: transition.ktime,
             held_since: 0,
+            is_bereft: false,
         }
     }
 
@@ -140,6 +144,7 @@ impl Tracked {
             last_sent: 0,
             last_acknowledged: seen,
             held_since: 0,
+            is_bereft: false,
         }
     }
 
@@ -284,6 +289,18 @@ impl Tracked {
     /// Whether a scan saw a process hold it before this time.
     pub fn was_held_before(&self, time: u64) -> bool {
         self.held_since != 0 && self.held_since < time
+    }
+
+    /// Whether only a scan can tell who has it.
+    pub(crate) fn awaits_scan(&self) -> bool {
+        self.seen == 0 || self.is_bereft
+    }
+
+    /// Removes the holders that have exited; says whether that was the last of them.
+    pub(crate) fn lose_holders(&mut self, exited: &FxHashSet<Pid>) -> bool {
+        let before = self.holders.len();
+        self.holders.retain(|holder| !exited.contains(&holder.pid));
+        before > 0 && self.holders.is_empty()
     }
 
     /// Whether no program will ever refer to it.

@@ -34,7 +34,7 @@ use self::iterators::Links;
 use self::load::{Loaded, load};
 use self::own::OwnFiles;
 use self::ring::Ring;
-use self::variants::{KernelFacts, Surprise, queue_bound, surprises};
+use self::variants::{Group, KernelFacts, Program, Surprise, queue_bound, surprises};
 use crate::bpf::SockleakSkel;
 use crate::bpf::types::bss;
 use crate::host::privilege::{self, NAMESPACES};
@@ -62,10 +62,12 @@ pub struct Config {
 pub struct Probe {
     skeleton: SockleakSkel<'static>,
     facts: KernelFacts,
+    programs: Vec<Program>,
     ring: Ring,
     links: Arc<Links>,
     own: OwnFiles,
     tracepoint: Option<[Link; 2]>,
+    exits: Option<Link>,
 }
 
 impl Probe {
@@ -86,13 +88,15 @@ impl Probe {
             ring: Ring::watch(&skeleton.maps.ring)?,
             links: Arc::new(Links::attach(&skeleton, &programs)?),
             facts,
+            programs,
             own,
             tracepoint: None,
+            exits: None,
             skeleton,
         })
     }
 
-    /// Begins to report transitions.
+    /// Begins to report transitions; for a table, exits, too.
     ///
     /// # Errors
     /// Where the kernel refuses.
@@ -100,6 +104,10 @@ impl Probe {
         let attach = |program: &ProgramMut<'_>| {
             program.attach().map_err(refused("attach tp_btf/inet_sock_set_state"))
         };
+        if self.programs.iter().any(|program| program.group == Group::Exits) {
+            let link = self.skeleton.progs.on_exit.attach();
+            self.exits = Some(link.map_err(refused("attach tp_btf/sched_process_exit"))?);
+        }
         let progs = &self.skeleton.progs;
         // The kernel calls them in the order in which they are attached.
         self.tracepoint = Some([attach(&progs.on_set_state)?, attach(&progs.on_skipped)?]);
@@ -208,6 +216,11 @@ impl Probe {
     /// Notes that only a scan can tell whether some connection is leaked; or that none is such.
     pub fn set_left_open(&mut self, yes: bool) {
         self.set_global(|bss| &mut bss.left_open, yes);
+    }
+
+    /// Reports processes that exit, or not: see [`Source::report_exits`](crate::live::source::Source).
+    pub fn report_exits(&mut self, yes: bool) {
+        self.set_global(|bss| &mut bss.report_exits, yes);
     }
 
     /// Writes a variable that the programs read at any time.

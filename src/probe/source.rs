@@ -62,6 +62,10 @@ impl Source for Probe {
         self.scan_ehash(groups, report)
     }
 
+    fn report_exits(&mut self, yes: bool) {
+        self.report_exits(yes);
+    }
+
     fn losses(&self) -> Losses {
         Losses {
             dropped: self.dropped(),

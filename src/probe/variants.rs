@@ -68,6 +68,8 @@ impl KernelFacts {
 pub enum Group {
     /// Reports transitions.
     Transitions,
+    /// Reports processes that exit.
+    Exits,
     /// Finds out which process holds which socket.
     Files,
     /// Reports what the last one keeps, where it cannot report that itself.
@@ -111,10 +113,11 @@ const fn program(
 }
 
 /// Every program.
-pub const PROGRAMS: [Program; 13] = [
+pub const PROGRAMS: [Program; 14] = [
     // The kernel calls the first of these two first.
     program("on_set_state", Group::Transitions, NONE, NONE),
     program("on_skipped", Group::Transitions, NONE, NONE),
+    program("on_exit", Group::Exits, NONE, NONE),
     program("scan_tasks", Group::Files, CAST, NONE),
     program("report_kept", Group::Kept, CAST, NONE),
     program("scan_files", Group::Files, KernelFacts::SOCK_FROM_FILE, CAST),
@@ -139,6 +142,7 @@ impl Program {
 pub fn programs(kernel: KernelFacts, config: &Config) -> Vec<Program> {
     let is_needed = |group| match group {
         Group::Transitions => !config.transitions.is_empty(),
+        Group::Exits => !config.transitions.is_empty() && config.scans,
         _ => config.scans,
     };
     let is_loaded = |program: &Program| program.is_for(kernel) && is_needed(program.group);
@@ -254,7 +258,8 @@ mod tests {
     fn a_call_gets_what_it_needs() {
         assert_eq!(names(V6_2, StateSet::ALL, false), ["on_set_state", "on_skipped"]);
         let for_watch = names(V6_2, StateSet::CLOSE_WAIT, true);
-        assert_eq!(for_watch[2..], for_list(V6_2));
+        assert_eq!(for_watch[..3], ["on_set_state", "on_skipped", "on_exit"]);
+        assert_eq!(for_watch[3..], for_list(V6_2));
     }
 
     #[test]

@@ -168,9 +168,11 @@ impl<'a> Report<'a> {
 
     /// Adds how fast each process leaks, which one report alone cannot know.
     pub fn add_trend(&mut self, trend: &mut Trend, ktime: u64) {
-        trend.sample(ktime, self.processes.iter().map(|process| (process.pid, process.leaked)));
+        let named = |process: &ProcessRow<'_>| (process.pid, process.start_time);
+        let leaked = self.processes.iter().map(|process| (named(process), process.leaked));
+        trend.sample(ktime, leaked);
         for process in &mut self.processes {
-            let Some(growth) = trend.of(process.pid) else {
+            let Some(growth) = trend.of(named(process)) else {
                 continue;
             };
             let free = process

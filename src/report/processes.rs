@@ -17,6 +17,9 @@ use crate::sock::name;
 pub struct ProcessRow<'a> {
     /// The process.
     pub pid: Pid,
+    /// When it began: with its number, that names it for good.
+    #[serde(skip)]
+    pub start_time: u64,
     /// Its name.
     #[serde(serialize_with = "name::serialize_optional")]
     pub comm: Option<&'a str>,
@@ -116,6 +119,7 @@ pub(super) fn rows<'a>(table: &'a Table, counts: &Counts) -> Vec<ProcessRow<'a>>
         let process = table.process(pid);
         ProcessRow {
             pid,
+            start_time: process.map_or(0, |process| process.start_time),
             comm: process.map(|process| &*process.comm),
             uid: process.map(|process| process.uid),
             stopped: process.is_some_and(|process| process.stopped),

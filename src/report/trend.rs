@@ -13,10 +13,13 @@ const WINDOW: usize = 60;
 /// And at the least.
 const ENOUGH: usize = 10;
 
+/// A process, by its number and when it began: numbers are given again.
+pub type Named = (Pid, u64);
+
 /// What recent reports said of each process.
 #[derive(Clone, Debug, Default)]
 pub struct Trend {
-    samples: HashMap<Pid, VecDeque<(f64, f64)>>,
+    samples: HashMap<Named, VecDeque<(f64, f64)>>,
 }
 
 /// How the number of leaked sockets of a process changes.
@@ -37,21 +40,21 @@ impl Growth {
 
 impl Trend {
     /// Takes the numbers of a report at this time. A process that is not in it starts anew.
-    pub fn sample(&mut self, ktime: u64, leaked: impl Iterator<Item = (Pid, usize)>) {
+    pub fn sample(&mut self, ktime: u64, leaked: impl Iterator<Item = (Named, usize)>) {
         let mut before = std::mem::take(&mut self.samples);
-        for (pid, leaked) in leaked {
-            let mut samples = before.remove(&pid).unwrap_or_default();
+        for (process, leaked) in leaked {
+            let mut samples = before.remove(&process).unwrap_or_default();
             if samples.len() == WINDOW {
                 samples.pop_front();
             }
             samples.push_back((ktime as f64 / 60e9, leaked as f64));
-            self.samples.insert(pid, samples);
+            self.samples.insert(process, samples);
         }
     }
 
     /// How a process changes, if there are enough samples to say so.
-    pub fn of(&self, pid: Pid) -> Option<Growth> {
-        let samples = self.samples.get(&pid).filter(|samples| samples.len() >= ENOUGH)?;
+    pub fn of(&self, process: Named) -> Option<Growth> {
+        let samples = self.samples.get(&process).filter(|samples| samples.len() >= ENOUGH)?;
         let n = samples.len() as f64;
         let mean_x = samples.iter().map(|(x, _)| x).sum::<f64>() / n;
         let mean_y = samples.iter().map(|(_, y)| y).sum::<f64>() / n;
@@ -78,13 +81,14 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+    const PROCESS: Named = (7, 70);
 
     fn trend(leaked: impl IntoIterator<Item = usize>) -> Option<Growth> {
         let mut trend = Trend::default();
         for (second, leaked) in (0..).zip(leaked) {
-            trend.sample(second * SECOND, [(7, leaked)].into_iter());
+            trend.sample(second * SECOND, [(PROCESS, leaked)].into_iter());
         }
-        trend.of(7)
+        trend.of(PROCESS)
     }
 
     #[test]
@@ -117,12 +121,24 @@ mod tests {
     }
 
     #[test]
+    fn another_process_of_the_same_number_starts_anew() {
+        let mut trend = Trend::default();
+        for second in 0..10 {
+            trend.sample(second * SECOND, [(PROCESS, 1)].into_iter());
+        }
+        assert!(trend.of(PROCESS).is_some());
+        let other = (PROCESS.0, 71);
+        trend.sample(10 * SECOND, [(other, 1)].into_iter());
+        assert_eq!((trend.of(PROCESS), trend.of(other)), (None, None));
+    }
+
+    #[test]
     fn a_process_that_was_gone_starts_anew() {
         let mut trend = Trend::default();
         for second in 0..10 {
-            trend.sample(second * SECOND, [(7, 1)].into_iter());
+            trend.sample(second * SECOND, [(PROCESS, 1)].into_iter());
         }
         trend.sample(10 * SECOND, std::iter::empty());
-        assert_eq!(trend.of(7), None);
+        assert_eq!(trend.of(PROCESS), None);
     }
 }

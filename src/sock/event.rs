@@ -19,6 +19,7 @@ mod promise {
     unsafe impl Plain for raw::listener_record {}
     unsafe impl Plain for raw::process_record {}
     unsafe impl Plain for raw::same_files_record {}
+    unsafe impl Plain for raw::exit_record {}
     unsafe impl Plain for raw::netns_record {}
 }
 
@@ -42,6 +43,8 @@ pub enum Record {
     Process(Pid, Process),
     /// A process that holds all that the second one does: they share a table of descriptors.
     SameFiles(Pid, Pid),
+    /// The process of this number that began at this time (see [`Process`]) has exited.
+    Exit(Pid, u64),
 }
 
 /// A process, and through what it holds a socket.
@@ -356,6 +359,10 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), DecodeError> {
         raw::record_kind::RECORD_SAME_FILES => {
             let (record, len) = copy::<raw::same_files_record>(bytes)?;
             (Record::SameFiles(record.tgid, record.r#as), len)
+        }
+        raw::record_kind::RECORD_EXIT => {
+            let (record, len) = copy::<raw::exit_record>(bytes)?;
+            (Record::Exit(record.tgid, record.start_time), len)
         }
         _ => return Err(DecodeError::Kind(kind.0)),
     })

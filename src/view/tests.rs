@@ -4,6 +4,7 @@ mod text_only;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use super::text::Style;
 use super::*;
@@ -84,15 +85,31 @@ HTTP 408, FTP 421, GOAWAY)
 #[test]
 fn text_in_colour_with_the_time_and_without_headers() {
     let table = leaks();
-    let style = Style { headers: false, colour: true, time: true };
+    let style = Style { headers: false, colour: true, time: true, ..Style::default() };
     let text = written(|out| text::render(&report(&table), style, out));
     assert!(text.starts_with("\x1b[1m2026-11-23T03:10:00Z\x1b[0m\n>=3m20s"), "{text}");
     assert!(!text.contains("\x1b[31m"), "a name has reached the terminal: {text}");
 }
 
 #[test]
+fn an_old_scan_is_called_old() {
+    let table = leaks();
+    let mut report = report(&table);
+    report.scanned_ago = Some(12 * 1_000_000_000);
+    let line = "holders and unread bytes are as of the last scan, 12.0s ago\n";
+    for (stale, is_said) in [(None, false), (Some(12), false), (Some(11), true)] {
+        let style = Style { stale: stale.map(Duration::from_secs), ..Style::default() };
+        let text = written(|out| text::render(&report, style, out));
+        assert_eq!(text.ends_with(line), is_said, "{text}");
+        let grouped = Grouped::build(&report, GroupBy::Process);
+        let text = written(|out| text::render_groups(&grouped, style, out));
+        assert_eq!(text.ends_with(line), is_said, "{text}");
+    }
+}
+
+#[test]
 fn nothing_leaked_is_nothing_written() {
-    let style = Style { headers: true, colour: true, time: true };
+    let style = Style { headers: true, colour: true, time: true, ..Style::default() };
     let table = table(&[], []);
     let empty = report(&table);
     let grouped = Grouped::build(&empty, GroupBy::Process);

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
+use std::time::Duration;
 
 use super::chunks::{self, in_order};
 use crate::report::group::Grouped;
@@ -21,6 +22,8 @@ pub struct Style {
     pub colour: bool,
     /// With a line that says when.
     pub time: bool,
+    /// With a line that says how old the last scan is, if it is older than this.
+    pub stale: Option<Duration>,
 }
 
 /// What marks beside unread bytes mean.
@@ -62,7 +65,17 @@ pub fn render(report: &Report<'_>, style: Style, out: &mut impl Write) -> io::Re
     if report.sockets.kinds().has_never_read {
         writeln!(out, "{NEVER_READ}")?;
     }
-    Ok(())
+    stale(report.scanned_ago, style, out)
+}
+
+/// Says how old the last scan is, if it is old.
+fn stale(scanned_ago: Option<u64>, style: Style, out: &mut impl Write) -> io::Result<()> {
+    match (scanned_ago, style.stale) {
+        (Some(ago), Some(stale)) if u128::from(ago) > stale.as_nanos() => {
+            writeln!(out, "holders and unread bytes are as of the last scan, {} ago", Span(ago))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is stranded, in a line, where rows do not show it.
@@ -130,7 +143,8 @@ pub fn render_groups(grouped: &Grouped, style: Style, out: &mut impl Write) -> i
             Ok(())
         }),
     ];
-    table(&columns, &[grouped.groups.iter()], style, out)
+    table(&columns, &[grouped.groups.iter()], style, out)?;
+    stale(grouped.scanned_ago, style, out)
 }
 
 /// A column: how a cell of it is written.

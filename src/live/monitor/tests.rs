@@ -10,7 +10,7 @@ use super::*;
 use crate::live::source::Losses;
 use crate::live::table::tests::{HELD, MS, TICK, enters, holder, leaves, listener, seen};
 use crate::sock::conn::SockPtr;
-use crate::sock::event::{Record, Sock, SockFlags};
+use crate::sock::event::{Process, Record, Sock, SockFlags};
 use crate::sock::state::State;
 
 const RULES: Rules = Rules { watched: StateSet::NONE, idle: 60_000 * MS, settle: 1 };
@@ -26,6 +26,7 @@ struct Script {
     worlds: VecDeque<World>,
     losses: Losses,
     left_open: bool,
+    reports_exits: bool,
     surprises: Vec<String>,
 }
 
@@ -112,6 +113,10 @@ impl Source for Script {
         let world = self.begin();
         world.unheld.iter().cloned().for_each(report);
         Ok(world.walked())
+    }
+
+    fn report_exits(&mut self, yes: bool) {
+        self.reports_exits = yes;
     }
 
     fn losses(&self) -> Losses {
@@ -373,6 +378,27 @@ fn a_scan_that_has_to_wait_for_its_budget_makes_the_answer_incomplete() {
     monitor.schedule = Schedule::default();
     monitor.refresh().unwrap();
     assert!(reasons(&monitor).is_empty());
+}
+
+#[test]
+fn exits_are_reported_while_there_are_holders() {
+    let holder = Record::Process(7, Process { start_time: 5, ..Process::default() });
+    let held = world([held(&sock(1, 5_000)), holder]);
+    let mut monitor = monitor([held, World::default()]);
+    assert!(!monitor.source.reports_exits);
+    monitor.refresh().unwrap();
+    assert!(monitor.source.reports_exits);
+    // However dear scans are, the dead hold nothing; and the answer says what it lacks.
+    exhaust(&mut monitor);
+    monitor.source.events.push_back(vec![Record::Exit(7, 5)]);
+    monitor.refresh().unwrap();
+    let (_, tracked) = monitor.table.get(0).unwrap();
+    assert!(monitor.table.holders(tracked).is_empty());
+    assert_eq!(reasons(&monitor), ["scan-overdue"]);
+    monitor.schedule = Schedule::default();
+    monitor.refresh().unwrap();
+    assert!(monitor.table.is_empty() && reasons(&monitor).is_empty());
+    assert!(!monitor.source.reports_exits);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod any_order;
 mod candidates;
+mod exits;
 
 use std::num::NonZeroU64;
 

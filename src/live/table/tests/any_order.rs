@@ -8,7 +8,7 @@ use crate::sock::age::STAMP_SLACK_NS;
 /// Anything at all about a few sockets.
 fn any_record() -> impl Strategy<Value = Record> {
     let sock = (1u64..5, 1_000u64..2_000, 1u64..900, 0u8..3, any::<u16>(), 0u32..3, 0u16..2);
-    (0..6, sock, 1u32..4, 1u32..4).prop_map(|(kind, fields, pid, fd)| {
+    (0..9, sock, 1u32..4, 1u32..4).prop_map(|(kind, fields, pid, fd)| {
         let (ptr, ms, idle, cookie, bits, unread, err) = fields;
         let flags = SockFlags::from_bits_retain(bits);
         let cookie = NonZeroU64::new(u64::from(cookie));
@@ -23,6 +23,9 @@ fn any_record() -> impl Strategy<Value = Record> {
             1 => Record::Queued(SockPtr(9), sock),
             2 => Record::Unheld(sock),
             3 => Record::Listener(holder(pid, fd), listener(9, 80)),
+            4 => Record::SameFiles(pid, fd),
+            5 => Record::Exit(pid, ms),
+            6 => Record::Process(pid, Process { start_time: idle, ..Process::default() }),
             _ => {
                 let old = states[pid as usize];
                 let mut transition = transition(ptr, ms, old, state, flags);
@@ -38,6 +41,7 @@ enum Step {
     Begin(u64),
     Record(Record),
     End(Vec<u32>),
+    ForgetExited,
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -46,6 +50,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (1_000u64..2_000).prop_map(|ms| Step::Begin(ms * MS)),
         8 => any_record().prop_map(Step::Record),
         1 => closed.prop_map(Step::End),
+        1 => Just(Step::ForgetExited),
     ]
 }
 
@@ -57,11 +62,12 @@ fn any_scan() -> impl Strategy<Value = Vec<Record>> {
             Record::Held(..) => 1,
             Record::Queued(..) => 2,
             Record::Unheld(..) => 3,
-            Record::Process(..) | Record::SameFiles(..) | Record::Transition(_) => 4,
+            Record::SameFiles(..) | Record::Process(..) => 4,
+            Record::Exit(..) | Record::Transition(_) => 5,
         };
         let mut records = records;
         records.sort_by_key(order);
-        records.retain(|record| !matches!(record, Record::Transition(_)));
+        records.retain(|record| !matches!(record, Record::Exit(..) | Record::Transition(_)));
         records
     })
 }
@@ -81,6 +87,7 @@ proptest! {
                 Step::Begin(ktime) => table.begin_scan(ktime),
                 Step::Record(record) => table.absorb(record),
                 Step::End(closed) => table.end_scan(&closed, true),
+                Step::ForgetExited => drop(table.forget_exited()),
             }
         }
         scan(&mut table, 3_000, last.clone());
