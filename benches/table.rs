@@ -126,7 +126,7 @@ fn scan(table: &mut Table) {
     for pid in 0..PROCESSES {
         table.absorb(process(pid));
     }
-    table.end_scan(&[], true);
+    table.end_scan(true);
 }
 
 /// Fills the table as events do.

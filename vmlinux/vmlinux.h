@@ -55,6 +55,7 @@ struct seq_file;
 struct task_struct;
 struct list_head {
 	struct list_head *next;
+	struct list_head *prev;
 };
 struct bpf_iter_meta {
 	struct seq_file *seq;
@@ -88,7 +89,9 @@ typedef struct {
 typedef struct {
 	unsigned int val;
 } kuid_t;
+struct proc_ns_operations;
 struct ns_common {
+	const struct proc_ns_operations *ops;
 	unsigned int inum;
 };
 
@@ -123,6 +126,7 @@ struct netns_ipv4 {
 	struct inet_timewait_death_row tcp_death_row;
 };
 struct net {
+	struct list_head list;
 	struct ns_common ns;
 	struct netns_ipv4 ipv4;
 };

@@ -25,8 +25,8 @@ fuzz_target!(|bytes: &[u8]| {
         let ktime = u64::from(step) << 24;
         match step % 8 {
             0 => table.begin_scan(ktime),
-            1 => table.end_scan(&[], true),
-            2 => table.end_scan(&[u32::from(step)], false),
+            1 => table.end_scan(true),
+            2 => table.end_scan(false),
             3 => {
                 table.forget_exited();
                 show(&table, ktime, &mut trend);

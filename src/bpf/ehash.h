@@ -35,10 +35,22 @@ struct {
  * that the sums differ.
  */
 __u8 report_all[GROUPS] = {};
-/* User space sets them to 0 before a walk. */
+/* User space sets all of these to 0 before a walk. */
 __u64 sums[GROUPS] = {};
-/* Slots whose chain was not walked to its end. */
+/* Slots that this kernel does not let us walk through to the end, */
 __u32 unwalked = 0;
+/* slots from which each try was led astray, */
+__u32 strayed = 0;
+/* and slots with more than CHAIN_MAX sockets. */
+__u32 overlong = 0;
+
+/* The table to walk through. User space writes it before each read of the iterator. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct table_walk);
+} walked SEC(".maps");
 
 #define group_of(sk) (((sk) >> GROUP_SHIFT) % GROUPS)
 
@@ -53,7 +65,11 @@ static struct {
 	volatile __u64 node; /* the next one of the chain at hand: a number, and no pointer */
 	volatile __u32 count;
 	__u64 found[FOUND_MAX]; /* struct sock *, + SUMMED; 0: neither reported nor summed */
+	volatile __u32 skip; /* sockets that earlier walks have visited */
 	volatile __u32 unwalked;
+	volatile __u32 strayed;
+	volatile __u32 overlong;
+	volatile __u32 more; /* there are sockets that only another walk has room for */
 	volatile bool full;
 	volatile __u64 prefetched; /* nobody reads this */
 } step;
@@ -87,6 +103,10 @@ static __always_inline bool visit_hashed(struct tcp_sock *tp)
 	if (is_mini(state) ? !in_set(watched_states, mini_state(tp, state))
 			   : !is_wanted_in_hash(HASHED_SOCK(tp), has_cast, state))
 		return true;
+	if (step.skip) {
+		step.skip--;
+		return true;
+	}
 	if (count >= FOUND_MAX)
 		return false;
 	step.found[count] = (__u64)tp;
@@ -99,9 +119,16 @@ static __always_inline struct tcp_sock *sock_at(__u64 node)
 	return (void *)node - bpf_core_field_offset(struct tcp_sock, SKC.skc_nulls_node);
 }
 
+enum outcome {
+	OVERLONG, /* the chain goes on after CHAIN_MAX sockets */
+	ENDED,
+	STRAYED,
+	NO_ROOM,
+};
+
 struct chain {
 	__u32 slot;
-	bool ended;
+	__u32 outcome;
 };
 
 /* A chain ends with an odd number: its slot's, doubled. 1 at the end, right or wrong. */
@@ -111,30 +138,34 @@ static __always_inline long visit_node(__u64 index, struct chain *chain)
 	__u64 node = step.node;
 
 	if (node & 1) {
-		chain->ended = node >> 1 == chain->slot;
+		chain->outcome = node >> 1 == chain->slot ? ENDED : STRAYED;
 		return 1;
 	}
 	tp = sock_at(node);
-	if (!visit_hashed(tp))
+	if (!visit_hashed(tp)) {
+		chain->outcome = NO_ROOM;
 		return 1;
+	}
 	step.node = (__u64)HASHED(tp, SKC.skc_nulls_node.next);
 	return 0;
 }
 
 /*
  * Visits what a slot leads to. A socket may move to another slot's chain while we are at it,
- * and take us along. Returns whether we came to the right end; otherwise nothing has happened.
+ * and take us along: then nothing has happened.
  */
-static __always_inline bool walk(__u64 node, __u32 slot, bool has_loop)
+static __always_inline int walk(__u64 node, __u32 slot, bool has_loop)
 {
-	struct chain chain = { .slot = slot };
-	__u32 count_before = step.count;
+	struct chain chain = { .slot = slot, .outcome = OVERLONG };
+	__u32 count_before = step.count, skip_before = step.skip;
 
 	step.node = node;
 	REPEAT(has_loop, CHAIN_MAX, CHAIN_MAX_UNROLLED, visit_node, &chain);
-	if (!chain.ended)
+	if (chain.outcome == STRAYED) {
 		step.count = count_before;
-	return chain.ended;
+		step.skip = skip_before;
+	}
+	return chain.outcome;
 }
 
 /* Not static: such a function is verified once, and not for each of its calls. */
@@ -170,26 +201,62 @@ static __always_inline long prefetch_slot(__u64 index, struct stride *stride)
 	return 0;
 }
 
-static __always_inline bool walk_slot(__u64 node, __u32 slot, bool has_loop)
+/* A walk that strays is tried again: so often, beside any churn, that it comes to the end. */
+#define TRIES 16
+#define TRIES_UNROLLED 2
+
+struct tries {
+	__u64 *at;
+	__u64 node;
+	__u32 slot;
+	int outcome;
+};
+
+static __always_inline long walk_slot_at(__u64 index, struct tries *tries, bool has_loop)
 {
-	return has_loop ? walk_chain(node, slot) : walk_chain_unrolled(node, slot);
+	__u64 node = tries->node;
+
+	if (index)
+		bpf_probe_read_kernel(&node, sizeof(node), tries->at);
+	tries->outcome = has_loop ? walk_chain(node, tries->slot)
+				  : walk_chain_unrolled(node, tries->slot);
+	return tries->outcome != STRAYED;
+}
+
+static __always_inline long walk_slot(__u64 index, struct tries *tries)
+{
+	return walk_slot_at(index, tries, true);
+}
+
+static __always_inline long walk_slot_unrolled(__u64 index, struct tries *tries)
+{
+	return walk_slot_at(index, tries, false);
 }
 
 static __always_inline long visit_slot_at(__u64 index, struct stride *stride, bool has_loop)
 {
-	__u32 slot = stride->first + index;
-	__u64 node;
+	struct tries tries = { .slot = stride->first + index };
 
 	if (index >= STRIDE_MAX || index >= stride->length)
 		return 1;
-	node = step.slots[index];
-	if (node & 1 || walk_slot(node, slot, has_loop))
+	tries.node = step.slots[index];
+	if (tries.node & 1)
 		return 0;
-	/* Once more. */
-	bpf_probe_read_kernel(&node, sizeof(node), stride->slots + slot);
-	if (!walk_slot(node, slot, has_loop))
+	tries.at = stride->slots + tries.slot;
+	if (has_loop)
+		REPEAT(true, TRIES, TRIES, walk_slot, &tries);
+	else
+		REPEAT(false, TRIES, TRIES_UNROLLED, walk_slot_unrolled, &tries);
+	if (tries.outcome == STRAYED)
+		step.strayed++;
+	else if (tries.outcome != ENDED && !has_loop)
 		step.unwalked++;
-	return 0;
+	else if (tries.outcome == OVERLONG)
+		step.overlong++;
+	else if (tries.outcome == NO_ROOM)
+		step.more = 1;
+	/* Another walk begins where this one had no more room. */
+	return step.more != 0;
 }
 
 static __always_inline long visit_slot(__u64 index, struct stride *stride)
@@ -269,7 +336,8 @@ static __always_inline long sum_found(__u64 index, struct stride *stride)
 	return 0;
 }
 
-static __always_inline int walk_stride(struct bpf_iter__bpf_map_elem *ctx, bool has_loop)
+static __always_inline int walk_stride(struct bpf_iter__bpf_map_elem *ctx, struct table_walk *walk,
+				       bool has_loop)
 {
 	struct stride stride = { .seq = ctx->meta->seq };
 	const __u32 *key = ctx->key;
@@ -283,7 +351,11 @@ static __always_inline int walk_stride(struct bpf_iter__bpf_map_elem *ctx, bool 
 	if (first > step.mask)
 		return 1;
 	step.count = 0;
+	step.skip = walk->skip;
 	step.unwalked = 0;
+	step.strayed = 0;
+	step.overlong = 0;
+	step.more = 0;
 	step.full = false;
 	barrier_var(length); /* or clang checks one register, and uses another */
 	if (length > STRIDE_MAX) {
@@ -308,6 +380,10 @@ static __always_inline int walk_stride(struct bpf_iter__bpf_map_elem *ctx, bool 
 		return 0;
 	REPEAT(has_loop, FOUND_MAX, FOUND_MAX_UNROLLED, sum_found, &stride);
 	unwalked += step.unwalked;
+	strayed += step.strayed;
+	overlong += step.overlong;
+	if (step.more)
+		walk->more = 1;
 	return 0;
 }
 
@@ -324,7 +400,14 @@ static __always_inline void enter(struct inet_hashinfo *table)
 	step.mask = BPF_CORE_READ(table, ehash_mask);
 }
 
-/* The network namespace in which the iterator is read says which table. */
+static __always_inline struct table_walk *table_walk(void)
+{
+	__u32 only = 0;
+
+	return bpf_map_lookup_elem(&walked, &only);
+}
+
+/* The namespace in which the iterator is read. */
 static __always_inline struct net *current_net(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -332,51 +415,127 @@ static __always_inline struct net *current_net(void)
 	return BPF_CORE_READ(task, nsproxy, net_ns);
 }
 
+#define NET_NODE(net) ((__u64)(net) + bpf_core_field_offset(struct net, list))
+#define NET_AT(node) ((struct net *)((node)-bpf_core_field_offset(struct net, list)))
+
+/*
+ * Whether a network namespace is still in the kernel's list of all. As long as this run of the
+ * program lasts its table then stays, too: cleanup_net() takes it from the list, waits for the
+ * end of what runs under RCU, as we do, and only then frees it.
+ */
+static __always_inline bool is_listed(struct net *net, __u32 inode)
+{
+	return (__u64)BPF_CORE_READ(net, list.next, prev) == NET_NODE(net) &&
+	       BPF_CORE_READ(net, ns.inum) == inode;
+}
+
 SEC("iter/bpf_map_elem")
 int scan_ehash(struct bpf_iter__bpf_map_elem *ctx)
 {
+	struct table_walk *walk = table_walk();
+	struct net *net = current_net();
+
+	if (!walk)
+		return 0;
+	if (walk->net) {
+		net = (struct net *)walk->net;
+		/* Nobody has a socket in a namespace that is gone. */
+		if (!is_listed(net, walk->inode))
+			return 1;
+	}
 	if (is_first(ctx))
-		enter(BPF_CORE_READ(current_net(), ipv4.tcp_death_row.hashinfo));
-	return walk_stride(ctx, true);
+		enter(BPF_CORE_READ(net, ipv4.tcp_death_row.hashinfo));
+	return walk_stride(ctx, walk, true);
 }
 
 SEC("iter/bpf_map_elem")
 int scan_ehash_apart(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct net___apart *net = (void *)current_net();
+	struct table_walk *walk = table_walk();
 
+	if (!walk)
+		return 0;
 	if (is_first(ctx))
 		enter(BPF_CORE_READ(net, ipv4.tcp_death_row, hashinfo));
-	return walk_stride(ctx, true);
+	return walk_stride(ctx, walk, true);
 }
 
 SEC("iter/bpf_map_elem")
 int scan_ehash_unrolled(struct bpf_iter__bpf_map_elem *ctx)
 {
+	struct table_walk *walk = table_walk();
+
+	if (!walk)
+		return 0;
 	if (is_first(ctx))
 		enter(BPF_CORE_READ(current_net(), ipv4.tcp_death_row.hashinfo));
-	return walk_stride(ctx, false);
+	return walk_stride(ctx, walk, false);
+}
+
+#define NETNS_MAX (1 << 20)
+#define NETNS_PER_STEP 1024 /* their records fit into an iterator's buffer */
+
+/* The step at hand; in memory, as above. */
+static struct {
+	__u64 first; /* nodes of the list */
+	__u64 node;
+	__u64 ops; /* what all network namespaces have in common, and the head of the list has not */
+	volatile __u32 skip;
+	volatile __u32 seen;
+	volatile __u32 reported;
+} netns_list;
+
+static __always_inline __u64 ops_of(struct net *net)
+{
+	return (__u64)BPF_CORE_READ(net, ns.ops);
+}
+
+static long report_netns(__u64 index, struct seq_file **seq)
+{
+	struct net *net = NET_AT(netns_list.node);
+	struct netns_record record = {};
+	__u32 seen = netns_list.seen;
+
+	if (ops_of(net) == netns_list.ops) {
+		netns_list.seen = seen + 1;
+		if (seen >= netns_list.skip) {
+			record.net = (__u64)net;
+			record.inode = BPF_CORE_READ(net, ns.inum);
+			record.has_ehash = BPF_CORE_READ(net, ipv4.tcp_death_row.hashinfo, pernet);
+			record.is_initial = ops_of(NET_AT((__u64)BPF_CORE_READ(net, list.prev))) !=
+					    netns_list.ops;
+			bpf_seq_write(*seq, &record, sizeof(record));
+			netns_list.reported++;
+		}
+	}
+	netns_list.node = (__u64)BPF_CORE_READ(net, list.next);
+	return !netns_list.node || netns_list.node == netns_list.first ||
+	       netns_list.reported >= NETNS_PER_STEP;
 }
 
 /*
- * Names the network namespaces that somebody lives in, and whether each has a table of its own.
- * /proc shows only processes that we may look at, and silence about the others would pass for
- * completeness.
+ * Names all network namespaces, by the kernel's own list: also those that only a descriptor, a mount
+ * or a socket keeps, and that no process lives in. Since the list goes round, it can begin anywhere.
  */
-SEC("iter/task")
-int scan_netns(struct bpf_iter__task *ctx)
+SEC("iter/bpf_map_elem")
+int scan_netns(struct bpf_iter__bpf_map_elem *ctx)
 {
-	struct task_struct *task = ctx->task;
-	struct netns_record record = {};
-	struct net *net;
+	struct seq_file *seq = ctx->meta->seq;
+	struct net *net = current_net();
+	const __u32 *key = ctx->key;
 
-	if (!task)
+	if (!key)
 		return 0;
-	net = BPF_CORE_READ(task, nsproxy, net_ns);
-	record.inode = BPF_CORE_READ(net, ns.inum);
-	record.has_ehash = BPF_CORE_READ(net, ipv4.tcp_death_row.hashinfo, pernet);
-	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
-	return 0;
+	netns_list.first = NET_NODE(net);
+	netns_list.node = netns_list.first;
+	netns_list.ops = ops_of(net);
+	netns_list.skip = *key * NETNS_PER_STEP;
+	netns_list.seen = 0;
+	netns_list.reported = 0;
+	bpf_loop(NETNS_MAX, report_netns, &seq, 0);
+	/* Where there is nothing more, the read ends. */
+	return netns_list.reported == 0;
 }
 
 #endif

@@ -19,7 +19,7 @@
  *                                       walks through a hash table of connections: needs bpf_loop()
  *   scan_ehash_apart      5.18 to 6.0   does that where the table hangs on a struct of its own
  *   scan_ehash_unrolled   5.9 to 5.16   does that without bpf_loop()
- *   scan_netns            6.1 and later names network namespaces, which can have their own table
+ *   scan_netns            6.1 and later names all network namespaces, which can have their own table
  *
  * The tracepoint gives timing, the iterators give truth: the task that happens to run when a FIN
  * arrives has nothing to do with the socket.
@@ -45,5 +45,6 @@ const struct process_record *unused_process __attribute__((unused));
 const struct same_files_record *unused_same_files __attribute__((unused));
 const struct exit_record *unused_exit __attribute__((unused));
 const struct netns_record *unused_netns __attribute__((unused));
+const struct table_walk *unused_table_walk __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -169,8 +169,20 @@ struct exit_record {
 
 /* Without a kind: the only record of its iterator. */
 struct netns_record {
-	__u32 inode;	 /* 0: of no task any more */
-	__u32 has_ehash; /* 0: its connections are in the hash table that serves all others */
+	__u64 net; /* struct net * */
+	__u32 inode;
+	__u8 has_ehash;	 /* 0: its connections are in the hash table that serves all others */
+	__u8 is_initial; /* the host's, which is never gone */
+	__u8 pad[2];
+};
+
+/* No record: a walk through a hash table, as user space asks for it. */
+struct table_walk {
+	__u64 net; /* struct net *: whose table; 0: that of the current network namespace */
+	__u32 inode;
+	__u32 skip; /* how many sockets of each step to pass over */
+	__u32 more; /* set by the walk: there are sockets that it had no room for */
+	__u32 pad;
 };
 
 _Static_assert(sizeof(struct conn) == 48, "conn");
@@ -181,6 +193,7 @@ _Static_assert(sizeof(struct listener_record) == 80, "listener_record");
 _Static_assert(sizeof(struct process_record) == 80, "process_record");
 _Static_assert(sizeof(struct same_files_record) == 16, "same_files_record");
 _Static_assert(sizeof(struct exit_record) == 16, "exit_record");
-_Static_assert(sizeof(struct netns_record) == 8, "netns_record");
+_Static_assert(sizeof(struct netns_record) == 16, "netns_record");
+_Static_assert(sizeof(struct table_walk) == 24, "table_walk");
 
 #endif

@@ -50,21 +50,6 @@ pub const CORE: Feature = Feature {
     without: "nothing works (exit code 3)",
 };
 
-/// To look for what has no descriptor where that takes a look from inside.
-pub const NAMESPACES: Feature = Feature {
-    name: "capabilities-namespaces",
-    what: "sockets without a descriptor, in network namespaces with a hash table of their own \
-           (net.ipv4.tcp_child_ehash_entries)",
-    needs: &[
-        Need { capability: Capability::CAP_SYS_ADMIN, purpose: "to enter a network namespace" },
-        Need {
-            capability: Capability::CAP_SYS_PTRACE,
-            purpose: "to see which one another user's process is in",
-        },
-    ],
-    without: "reports on such network namespaces may be incomplete, and say so (exit code 4)",
-};
-
 /// To lock as much memory as the maps take, where the kernel counts it.
 pub const MEMORY: Feature = Feature {
     name: "capabilities-memory",
@@ -96,7 +81,7 @@ pub const HIDDEN_BTF: Feature = Feature {
 };
 
 /// All of them.
-pub const FEATURES: [Feature; 5] = [CORE, NAMESPACES, MEMORY, SELF_TEST, HIDDEN_BTF];
+pub const FEATURES: [Feature; 4] = [CORE, MEMORY, SELF_TEST, HIDDEN_BTF];
 
 impl Feature {
     /// All that it needs, in words.

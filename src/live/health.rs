@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use crate::host::privilege::NAMESPACES;
 use crate::sock::conn::Endpoint;
 
 /// Why something may be missing or wrong.
@@ -29,10 +28,12 @@ pub enum Incomplete {
         /// How many of its connections were seen.
         bound: u32,
     },
-    /// Network namespaces could not be looked into.
-    NetnsUnreachable(Vec<u32>),
-    /// The walk through all connections did not come to its end.
+    /// This kernel does not let the walk through all connections come to its end.
     WalkTruncated,
+    /// So many chains of the kernel's hash tables changed each time that they were walked.
+    WalkStrayed(u32),
+    /// So many of these chains are longer than a walk follows.
+    ChainOverlong(u32),
     /// The kernel is not what the programs were written for.
     UnknownKernel(String),
     /// Sockets wait for a scan, which waits for its budget.
@@ -55,8 +56,9 @@ impl Incomplete {
             Self::TableFull(_) => "table-full",
             Self::QueuesTruncated(_) => "queues-truncated",
             Self::QueueTruncated { .. } => "queue-truncated",
-            Self::NetnsUnreachable(_) => "netns-unreachable",
             Self::WalkTruncated => "walk-truncated",
+            Self::WalkStrayed(_) => "walk-strayed",
+            Self::ChainOverlong(_) => "chain-overlong",
             Self::UnknownKernel(_) => "unknown-kernel",
             Self::ScanOverdue { .. } => "scan-overdue",
             Self::OwnersUnknown(_) => "owners-unknown",
@@ -69,7 +71,6 @@ impl Incomplete {
         let concerns = |netns: &u32| asked_for.is_empty() || asked_for.contains(netns);
         match self {
             Self::QueueTruncated { netns, .. } => concerns(netns),
-            Self::NetnsUnreachable(unreachable) => unreachable.iter().any(concerns),
             _ => true,
         }
     }
@@ -103,15 +104,20 @@ impl fmt::Display for Incomplete {
                 "the accept queue of {listener} is longer than the {bound} connections that this \
                  kernel can walk: Linux 5.17 and later can"
             ),
-            Self::NetnsUnreachable(_) => write!(
-                f,
-                "sockets without a descriptor may be missing, in network namespaces that cannot be \
-                 looked into: this needs {}",
-                NAMESPACES.names()
-            ),
             Self::WalkTruncated => f.write_str(
                 "sockets without a descriptor may be missing: this kernel lets us walk through a \
-                 part of its connections only",
+                 part of its connections only (Linux 5.17 and later to all)",
+            ),
+            Self::WalkStrayed(chains) => write!(
+                f,
+                "sockets without a descriptor may be missing: {chains} chains of the kernel's hash \
+                 table of connections changed each time that they were read; run it again"
+            ),
+            Self::ChainOverlong(chains) => write!(
+                f,
+                "sockets without a descriptor may be missing: {chains} chains of a hash table of \
+                 connections are too long to follow; a network namespace with \
+                 net.ipv4.tcp_child_ehash_entries far too small for its connections has such"
             ),
             Self::UnknownKernel(what) => write!(
                 f,
@@ -159,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    fn every_reason() -> [Incomplete; 10] {
+    fn every_reason() -> [Incomplete; 11] {
         let listener = Endpoint::new([0; 16], 80);
         [
             Incomplete::EventsLost(11),
@@ -167,8 +173,9 @@ mod tests {
             Incomplete::TableFull(13),
             Incomplete::QueuesTruncated(14),
             Incomplete::QueueTruncated { listener, netns: 5, bound: 15 },
-            Incomplete::NetnsUnreachable(vec![5, 6]),
             Incomplete::WalkTruncated,
+            Incomplete::WalkStrayed(18),
+            Incomplete::ChainOverlong(19),
             Incomplete::UnknownKernel("struct sock".to_owned()),
             Incomplete::ScanOverdue { age: Duration::from_secs(16), cost: Duration::from_secs(1) },
             Incomplete::OwnersUnknown(17),
@@ -182,7 +189,7 @@ mod tests {
         for word in words {
             assert!(word.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{word}");
         }
-        let facts = ["11", "12", "13", "14", "15", "", "", "struct sock", "16.0 s", "17"];
+        let facts = ["11", "12", "13", "14", "15", "", "18", "19", "struct sock", "16.0 s", "17"];
         for (reason, fact) in every_reason().iter().zip(facts) {
             let sentence = reason.to_string();
             assert!(sentence.contains(fact) && sentence.len() > 40, "{sentence}");
@@ -198,10 +205,7 @@ mod tests {
         for reason in every_reason() {
             assert!(reason.concerns(&[]), "{reason:?}");
             assert!(reason.concerns(&[5]) && reason.concerns(&[7, 5]), "{reason:?}");
-            let is_of_netns = matches!(
-                reason,
-                Incomplete::QueueTruncated { .. } | Incomplete::NetnsUnreachable(_)
-            );
+            let is_of_netns = matches!(reason, Incomplete::QueueTruncated { .. });
             assert_eq!(reason.concerns(&[7]), !is_of_netns, "{reason:?}");
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::health::{Health, Incomplete};
 use super::schedule::{Budget, Needs, Reason, Schedule};
-use super::source::{Source, Walked};
+use super::source::{Cut, Source, Walked};
 use super::table::{CAPACITY, Queue, Table};
 use crate::host::clock;
 use crate::sock::age::{SLACK_NS, Tick};
@@ -37,10 +37,8 @@ pub struct Monitor<S> {
     schedule: Schedule,
     /// How many events had been lost when the last scan began.
     lost_at_last_scan: u64,
-    /// The network namespaces that the last scan of everything could not look into.
-    unreachable_netns: Vec<u32>,
-    /// Whether it did not come to its end elsewhere.
-    is_truncated: bool,
+    /// Where the last scan of everything did not come to the end.
+    cut: Cut,
     /// When the last scan began.
     scanned: u64,
     /// Whether sockets wait for a scan that the budget does not allow yet.
@@ -56,8 +54,7 @@ impl<S: Source> Monitor<S> {
             table: Table::new(rules.watched, tick, CAPACITY),
             schedule: Schedule::default(),
             lost_at_last_scan: 0,
-            unreachable_netns: Vec::new(),
-            is_truncated: false,
+            cut: Cut::default(),
             scanned: 0,
             is_overdue: false,
         }
@@ -166,7 +163,8 @@ impl<S: Source> Monitor<S> {
         }
     }
 
-    /// Scans once, completely; again where sockets moved between the parts of a scan. Then, where
+    /// Scans once, completely; again where sockets moved between the parts of a scan, or led a walk
+    /// astray. Then, where
     /// sockets may be about to leave, waits for the time between two looks, and looks again.
     ///
     /// # Errors
@@ -174,7 +172,7 @@ impl<S: Source> Monitor<S> {
     pub fn look_twice(&mut self, wait: impl FnOnce(Duration)) -> Result<(), S::Error> {
         for _ in 0..ATTEMPTS {
             self.scan(true)?;
-            if !self.table.has_missing_owners() {
+            if !self.table.has_missing_owners() && self.cut.strayed == 0 {
                 break;
             }
         }
@@ -209,11 +207,14 @@ impl<S: Source> Monitor<S> {
                 incomplete.push(Incomplete::QueueTruncated { listener, netns, bound });
             }
         }
-        if !self.unreachable_netns.is_empty() {
-            incomplete.push(Incomplete::NetnsUnreachable(self.unreachable_netns.clone()));
-        }
-        if self.is_truncated {
+        if self.cut.by_kernel {
             incomplete.push(Incomplete::WalkTruncated);
+        }
+        if self.cut.strayed > 0 {
+            incomplete.push(Incomplete::WalkStrayed(self.cut.strayed));
+        }
+        if self.cut.overlong > 0 {
+            incomplete.push(Incomplete::ChainOverlong(self.cut.overlong));
         }
         incomplete.extend(self.source.surprises().into_iter().map(Incomplete::UnknownKernel));
         if self.is_overdue {
@@ -258,18 +259,18 @@ impl<S: Source> Monitor<S> {
                 walked = Some(self.source.scan_ehash(&[], |record| self.table.absorb(record))?);
             }
         }
-        if let Some(Walked { sums, unreachable, .. }) = &walked {
-            let in_doubt = sums.differences(&self.table.held(unreachable));
+        if let Some(Walked { sums, .. }) = &walked {
+            let in_doubt = sums.differences(&self.table.held());
             if !in_doubt.is_empty() {
                 let report = |record| self.table.absorb(record);
                 walked = Some(self.source.scan_ehash(&in_doubt, report)?);
             }
         }
         let everywhere = walked.is_some();
-        if let Some(Walked { unreachable, truncated, .. }) = walked {
-            (self.unreachable_netns, self.is_truncated) = (unreachable, truncated);
+        if let Some(Walked { cut, .. }) = walked {
+            self.cut = cut;
         }
-        self.table.end_scan(&self.unreachable_netns, everywhere);
+        self.table.end_scan(everywhere);
         self.forget_exited();
         self.source.report_exits(self.table.has_holders());
         self.scanned = began;

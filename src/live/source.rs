@@ -83,10 +83,19 @@ pub trait Source {
 pub struct Walked {
     /// The sums of the sockets that were not reported: a program has them, or had.
     pub sums: Sums,
-    /// The network namespaces that could not be looked into.
-    pub unreachable: Vec<u32>,
-    /// Whether there are places where it did not come to the end.
-    pub truncated: bool,
+    /// Where it did not come to the end.
+    pub cut: Cut,
+}
+
+/// Chains of connections that a walk has not followed to their end, by the cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Whether this kernel lets us follow a part of them only.
+    pub by_kernel: bool,
+    /// How many have been changing all the time.
+    pub strayed: u32,
+    /// How many are longer than what is followed.
+    pub overlong: u32,
 }
 
 /// What was lost on the way, by its cause.

@@ -297,9 +297,9 @@ impl Table {
         })
     }
 
-    /// The sockets that the scan under way has found with a descriptor, outside of these network
-    /// namespaces: those that the walk through the kernel's hash tables passes over and sums up.
-    pub fn held(&self, unreachable: &[u32]) -> Sums {
+    /// The sockets that the scan under way has found with a descriptor: those that the walk through
+    /// the kernel's hash tables passes over and sums up.
+    pub fn held(&self) -> Sums {
         let began = self.scan_began();
         let counts = |tracked: &Tracked| {
             tracked.seen >= began
@@ -307,7 +307,6 @@ impl Table {
                 && tracked.flags.contains(SockFlags::HAS_SOCKET)
                 && !tracked.flags.contains(SockFlags::MPTCP)
                 && self.is_summed(tracked.state)
-                && !unreachable.contains(&tracked.conn.netns)
         };
         self.socks().filter(|(_, tracked)| counts(tracked)).map(|(sock, _)| sock).collect()
     }
@@ -321,18 +320,12 @@ impl Table {
         is_hashed && (state == State::CloseWait || half_shut || self.watched.contains(state))
     }
 
-    /// Ends a scan that has run to its end: what it did not see is no more, unless it can be
-    /// where the scan could not look; that is in these network namespaces and, unless it looked
-    /// `everywhere`, where a socket is for the moment that it takes to accept() or close() it.
-    pub fn end_scan(&mut self, unreachable: &[u32], everywhere: bool) {
+    /// Ends a scan that has run to its end: what it did not see is no more. Unless it looked
+    /// `everywhere`, it may not have seen what is about to be accepted or closed.
+    pub fn end_scan(&mut self, everywhere: bool) {
         self.add_sharers();
-        let (began, watched) = (self.scan_began(), self.watched);
-        let hides = |tracked: &Tracked| {
-            // Whatever no event follows has a descriptor, or waits in a queue.
-            let is_out_of_sight =
-                unreachable.contains(&tracked.conn.netns) && is_followed(tracked.state, watched);
-            is_out_of_sight || !everywhere && tracked.is_passing(began)
-        };
+        let began = self.scan_began();
+        let hides = |tracked: &Tracked| !everywhere && tracked.is_passing(began);
         self.socks.retain(|_, tracked| {
             let seen = tracked.seen >= began;
             if !seen {

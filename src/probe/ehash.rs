@@ -1,109 +1,90 @@
 //! The walk through all connections, in each of the kernel's hash tables.
+//!
+//! One table serves all network namespaces but those that have asked for their own. Namespaces are
+//! taken from the kernel's own list (`scan_netns` in `ehash.h`): some live without a process, kept by
+//! a descriptor, a mount or a socket alone. None has to be entered, so that takes no privilege.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::Path;
-
-use libbpf_rs::Link;
+use libbpf_rs::{Link, MapCore, MapFlags};
 use plain::Plain;
 
 use super::ProbeError;
-use super::iterators::{Links, open, read_some, read_walk};
+use super::error::refused;
+use super::iterators::{Links, open, read_to_break, read_walk};
 use super::threads::{Pieces, READ_MAX};
-use crate::bpf::types::netns_record;
-use crate::host::netns;
+use crate::bpf::types::{netns_record, table_walk};
+
+/// A step of the walk has room for 192 sockets. Where it meets more, the table is walked through
+/// again, for those that follow: at the most so often that a chain as long as a walk goes
+/// (`CHAIN_MAX`) has come to its end.
+const WALKS_MAX: u32 = (1 << 16) / STEP_ROOM + 1;
+/// `FOUND_MAX`.
+const STEP_ROOM: u32 = 192;
 
 impl Links {
-    /// Walks through all connections. Says which network namespaces it could not look into.
-    pub(super) fn read_ehash(&self, pieces: &Pieces<'_>) -> Result<Vec<u32>, ProbeError> {
+    /// Walks through all connections.
+    pub(super) fn read_ehash(&self, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
         let Some(hash) = &self.hash else {
-            return Ok(Vec::new());
+            return Ok(());
         };
-        // From a network namespace one sees the table that it shares, or its own.
-        let walk = || read_walk(hash, pieces);
-        walk()?;
-        let Some(namespaces) = &self.namespaces else {
-            return Ok(Vec::new());
+        let tables = match &self.namespaces {
+            Some(namespaces) => tables(list(namespaces)?),
+            // The current one's, which is everybody's.
+            None => vec![netns_record::default()],
         };
-        let inhabited = inhabited(namespaces)?;
-        let (apart, elsewhere) = places(&inhabited, netns::own());
-        let paths = match apart.is_empty() && elsewhere.is_empty() {
-            true => BTreeMap::new(),
-            false => netns::all(),
-        };
-        let enter = |netns| paths.get(&netns).map_or(Ok(false), |path| inside(path, walk));
-        let mut unreachable = Vec::new();
-        for netns in apart {
-            if !enter(netns)? {
-                unreachable.push(netns);
+        for table in tables {
+            for walks in 0..WALKS_MAX {
+                let (net, inode, skip) = (table.net, table.inode, walks * STEP_ROOM);
+                self.set_walk(&table_walk { net, inode, skip, ..table_walk::default() })?;
+                read_walk(hash, pieces)?;
+                if !self.has_more()? {
+                    break;
+                }
             }
         }
-        let mut seen = elsewhere.is_empty();
-        for &netns in &elsewhere {
-            seen = seen || enter(netns)?;
-        }
-        if !seen {
-            unreachable.extend(elsewhere);
-        }
-        for (netns, path) in netns::named().filter(|(netns, _)| !inhabited.contains_key(netns)) {
-            if !inside(&path, || if has_ehash() { walk() } else { Ok(()) })? {
-                unreachable.push(netns);
-            }
-        }
-        Ok(unreachable)
+        Ok(())
+    }
+
+    fn set_walk(&self, walk: &table_walk) -> Result<(), ProbeError> {
+        #[expect(unsafe_code, reason = "it is plain data")]
+        let bytes = unsafe { plain::as_bytes(walk) };
+        let set = self.walked.update(&ONLY, bytes, MapFlags::ANY);
+        set.map_err(refused("choose a hash table"))
+    }
+
+    /// Whether the last walk has met more sockets than it had room for.
+    fn has_more(&self) -> Result<bool, ProbeError> {
+        let value = self.walked.lookup(&ONLY, MapFlags::ANY);
+        let value = value.map_err(refused("look up a walk"))?.unwrap_or_default();
+        let mut walk = table_walk::default();
+        Ok(walk.copy_from_bytes(&value).is_ok() && walk.more != 0)
     }
 }
 
-/// Namespaces from which to look, besides our own: from each of the first, since they have tables of
-/// their own, and from any of the second, since they share one.
-fn places(inhabited: &BTreeMap<u32, bool>, home: Option<u32>) -> (Vec<u32>, Vec<u32>) {
-    let is_apart = |netns| inhabited.get(&netns).copied().unwrap_or(false);
-    let (apart, together): (Vec<_>, Vec<_>) =
-        inhabited.keys().filter(|&&netns| Some(netns) != home).partition(|&&netns| is_apart(netns));
-    (apart, if home.is_some_and(is_apart) { together } else { Vec::new() })
+/// The key of an array's only element.
+const ONLY: [u8; 4] = [0; 4];
+
+/// One namespace for each table.
+fn tables(namespaces: Vec<netns_record>) -> Vec<netns_record> {
+    namespaces.into_iter().filter(|one| one.is_initial != 0 || one.has_ehash != 0).collect()
 }
 
-/// Reads which network namespaces somebody lives in, known to /proc or not; and whether each has a
-/// hash table of its own.
-fn inhabited(link: &Link) -> Result<BTreeMap<u32, bool>, ProbeError> {
+/// Reads which network namespaces there are.
+fn list(link: &Link) -> Result<Vec<netns_record>, ProbeError> {
     let mut iter = open(link)?;
     let mut buffer = vec![0; READ_MAX];
-    let mut found = BTreeMap::new();
+    let mut found = Vec::new();
     loop {
-        let len = read_some(&mut iter, &mut buffer)?;
+        let len = read_to_break(&mut iter, &mut buffer)?;
         if len == 0 {
-            break;
+            return Ok(found);
         }
         for record in buffer[..len].chunks_exact(size_of::<netns_record>()) {
             let mut netns = netns_record::default();
             if netns.copy_from_bytes(record).is_ok() {
-                found.insert(netns.inode, netns.has_ehash != 0);
+                found.push(netns);
             }
         }
     }
-    // A task that exits has left its namespaces.
-    found.remove(&0);
-    Ok(found)
-}
-
-/// Looks into a network namespace. Returns whether it could be entered.
-fn inside(
-    path: &Path,
-    look: impl FnOnce() -> Result<(), ProbeError> + Send,
-) -> Result<bool, ProbeError> {
-    match netns::inside(path, look) {
-        Ok(looked) => looked.map(|()| true),
-        // It is gone with its last process, and so are its sockets.
-        Err(error) => Ok(error.kind() == io::ErrorKind::NotFound),
-    }
-}
-
-/// Returns whether this thread's network namespace has a hash table of its own: the sysctl is
-/// negative where it has none.
-fn has_ehash() -> bool {
-    let entries = fs::read_to_string("/proc/sys/net/ipv4/tcp_ehash_entries");
-    entries.is_ok_and(|entries| !entries.starts_with('-'))
 }
 
 #[cfg(test)]
@@ -111,11 +92,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_look_serves_all_that_share_a_table() {
-        let shared = BTreeMap::from([(1, false), (2, false), (3, false)]);
-        assert_eq!(places(&shared, Some(1)), (vec![], vec![]));
-        let one_apart = BTreeMap::from([(1, false), (2, true), (3, false)]);
-        assert_eq!(places(&one_apart, Some(1)), (vec![2], vec![]));
-        assert_eq!(places(&one_apart, Some(2)), (vec![], vec![1, 3]));
+    fn each_table_is_walked_once() {
+        let netns = |inode, is_initial, has_ehash| netns_record {
+            inode,
+            is_initial,
+            has_ehash,
+            ..netns_record::default()
+        };
+        let all = vec![netns(2, 0, 1), netns(3, 0, 0), netns(1, 1, 0), netns(4, 0, 1)];
+        let walked: Vec<_> = tables(all).iter().map(|one| one.inode).collect();
+        assert_eq!(walked, [2, 1, 4]);
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 
 use libbpf_rs::skel::Skel;
-use libbpf_rs::{Iter, Link, ProgramMut};
+use libbpf_rs::{Iter, Link, MapHandle, ProgramMut};
 
 use super::ProbeError;
 use super::error::{failed, refused};
@@ -20,6 +20,8 @@ pub(super) struct Links {
     pub(super) queued: Option<Link>,
     pub(super) hash: Option<Link>,
     pub(super) namespaces: Option<Link>,
+    /// Which table the walk is to go through.
+    pub(super) walked: MapHandle,
 }
 
 impl Links {
@@ -43,7 +45,10 @@ impl Links {
             queues: attach(Group::Queues, &|program| program.attach_iter(maps.listeners.as_fd()))?,
             queued: attach(Group::Queued, &|program| program.attach_iter(maps.queued.as_fd()))?,
             hash: attach(Group::Hash, &|program| program.attach_iter(maps.strides.as_fd()))?,
-            namespaces: attach(Group::Namespaces, &|program| program.attach())?,
+            namespaces: attach(Group::Namespaces, &|program| {
+                program.attach_iter(maps.strides.as_fd())
+            })?,
+            walked: MapHandle::try_from(&maps.walked).map_err(refused("open a map"))?,
         })
     }
 
@@ -90,14 +95,19 @@ fn read_all(link: &Link, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
 /// Reads the walk through a hash table. Where the table ends, the program stops the read.
 pub(super) fn read_walk(link: &Link, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
     let mut iter = open(link)?;
-    pieces.fill(|buffer| match read_uninterrupted(&mut iter, buffer) {
+    pieces.fill(|buffer| read_to_break(&mut iter, buffer))
+}
+
+/// Reads on, up to where the program stops the read.
+pub(super) fn read_to_break(iter: &mut Iter, buffer: &mut [u8]) -> Result<usize, ProbeError> {
+    match read_uninterrupted(iter, buffer) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
         read => read.map_err(failed("read an iterator")),
-    })
+    }
 }
 
 /// Reads what an iterator writes next, and says how many bytes it is; 0 at its end.
-pub(super) fn read_some(iter: &mut Iter, buffer: &mut [u8]) -> Result<usize, ProbeError> {
+fn read_some(iter: &mut Iter, buffer: &mut [u8]) -> Result<usize, ProbeError> {
     loop {
         match read_uninterrupted(iter, buffer) {
             // After a million objects without a record the kernel takes a break.

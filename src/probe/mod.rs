@@ -37,8 +37,7 @@ use self::ring::Ring;
 use self::variants::{Group, KernelFacts, Program, Surprise, queue_bound, surprises};
 use crate::bpf::SockleakSkel;
 use crate::bpf::types::bss;
-use crate::host::privilege::{self, NAMESPACES};
-use crate::host::{limits, seccomp};
+use crate::host::{limits, privilege, seccomp};
 use crate::sock::state::StateSet;
 
 /// What to load.
@@ -121,9 +120,6 @@ impl Probe {
     /// Where the kernel does not even allow that.
     pub fn drop_privilege(&self) -> Result<(), ProbeError> {
         let mut kept = Vec::new();
-        if self.links.namespaces.is_some() {
-            kept.extend(NAMESPACES.needs.iter().map(|need| need.capability));
-        }
         if !self.works_with(&kept) {
             kept.push(Capability::CAP_BPF);
         }

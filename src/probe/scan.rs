@@ -14,7 +14,7 @@
 //!    descriptor refers to yet.
 //! 3. **The hash walk.** `scan_ehash` walks through the hash table of all connections (`ehash.h`),
 //!    once for the table that most network namespaces share, and once for each namespace with a
-//!    table of its own (`ehash.rs`). It reports what nobody has: sockets without a `struct socket`.
+//!    table of its own (`ehash.rs`), and again where there was no room for all. It reports what nobody has: sockets without a `struct socket`.
 //!    That are orphans and TIME_WAIT, where they were asked for, and the children of listeners that
 //!    no process was seen to hold. A scan of everything makes this walk while it reads the files.
 //! 4. **What is in flight.** A socket with a `struct socket` that no process holds is in a message
@@ -31,8 +31,8 @@
 //!
 //! An answer is incomplete where
 //!
-//! - the walk did not come to the end of the table ([`Walked::truncated`]);
-//! - a network namespace with a table of its own could not be entered ([`Walked::unreachable`]);
+//! - the walk did not come to the end of a chain of connections: this kernel does not let it, the
+//!   chain changed all the time, or it is too long ([`Cut`]);
 //! - a queue is longer than what this kernel can walk ([`Probe::queue_bound`]), or there was no
 //!   room to note all listeners, and all that waits ([`Probe::queues_lost`]);
 //! - io_urings are not looked into, or there was no room to note all ([`Probe::rings_lost`]);
@@ -50,7 +50,7 @@ use libbpf_rs::MapCore;
 use super::iterators::Links;
 use super::threads::{Pieces, gather, join, spawn};
 use super::{Probe, ProbeError};
-use crate::live::source::Walked;
+use crate::live::source::{Cut, Walked};
 use crate::sock::event::{self, Record};
 use crate::sock::sums::{GROUPS, Sums};
 
@@ -73,13 +73,13 @@ impl Probe {
             thread::scope(|scope| {
                 let walking = spawn(scope, || links.read_ehash(pieces))?;
                 let files = links.read_files(pieces);
-                let unreachable = join(walking);
-                files.and(unreachable)
+                let walked = join(walking);
+                files.and(walked)
             })
         };
         self.begin_walk(&[]);
-        let unreachable = self.gather_with_queues(read, report)?;
-        Ok(self.end_walk(unreachable))
+        self.gather_with_queues(read, report)?;
+        Ok(self.end_walk())
     }
 
     /// Reports the connections, and what is left of them, that no program has; in these groups,
@@ -93,8 +93,8 @@ impl Probe {
         report: impl FnMut(Record),
     ) -> Result<Walked, ProbeError> {
         self.begin_walk(groups);
-        let unreachable = self.gather(Links::read_ehash, report)?;
-        Ok(self.end_walk(unreachable))
+        self.gather(Links::read_ehash, report)?;
+        Ok(self.end_walk())
     }
 
     fn begin_walk(&mut self, groups: &[usize]) {
@@ -102,19 +102,22 @@ impl Probe {
             bss.report_all.fill(0);
             groups.iter().for_each(|&group| bss.report_all[group] = 1);
             bss.sums.fill(0);
-            bss.unwalked = 0;
+            (bss.unwalked, bss.strayed, bss.overlong) = (0, 0, 0);
         }
     }
 
-    fn end_walk(&self, unreachable: Vec<u32>) -> Walked {
+    fn end_walk(&self) -> Walked {
         let bss = self.skeleton.maps.bss_data.as_deref();
         #[expect(unsafe_code, reason = "the kernel has written it")]
-        let read = bss.map(|bss| unsafe {
-            ((&raw const bss.sums).read_volatile(), (&raw const bss.unwalked).read_volatile())
-        });
-        let (sums, unwalked) = read.unwrap_or(([0; GROUPS], 0));
-        let truncated = unwalked > 0 || self.links.hash.is_none();
-        Walked { sums: Sums(Box::new(sums)), unreachable, truncated }
+        let sums = bss.map_or([0; GROUPS], |bss| unsafe { (&raw const bss.sums).read_volatile() });
+        Walked {
+            sums: Sums(Box::new(sums)),
+            cut: Cut {
+                by_kernel: self.global(|bss| &bss.unwalked) > 0 || self.links.hash.is_none(),
+                strayed: self.global(|bss| &bss.strayed),
+                overlong: self.global(|bss| &bss.overlong),
+            },
+        }
     }
 
     /// Gathers the records of what `read` reads, and then what waits in the queues of the listeners

@@ -36,6 +36,8 @@ bitflags! {
         const KNOWN_FLAGS = 1 << 7;
         /// The table of files of an io_uring is as the programs know it. Since 6.13 (7029acd8a950).
         const RING_TABLES = 1 << 8;
+        /// All network namespaces are in a list, and can be told from its head. On all kernels so far.
+        const LISTED_NAMESPACES = 1 << 9;
     }
 }
 
@@ -56,6 +58,10 @@ impl KernelFacts {
                 kernel.has_member("io_rsrc_data", "nodes")
                     && kernel.has_member("io_file_table", "data")
                     && kernel.has_struct("io_rsrc_node"),
+            ),
+            (
+                Self::LISTED_NAMESPACES,
+                kernel.has_member("net", "list") && kernel.has_member("ns_common", "ops"),
             ),
             (Self::KNOWN_FLAGS, flags.iter().all(|flag| kernel.has_value("sock_flags", flag))),
         ];
@@ -102,6 +108,7 @@ const HASH: KernelFacts = KernelFacts::MAP_ITERATOR.union(KernelFacts::KNOWN_BUC
 const LOOP: KernelFacts = KernelFacts::LOOP;
 const CAST: KernelFacts = KernelFacts::CAST;
 const APART: KernelFacts = KernelFacts::TABLE_APART;
+const OWN_TABLES: KernelFacts = KernelFacts::OWN_TABLES.union(KernelFacts::LISTED_NAMESPACES);
 
 const fn program(
     name: &'static str,
@@ -128,7 +135,7 @@ pub const PROGRAMS: [Program; 14] = [
     program("scan_ehash", Group::Hash, HASH.union(LOOP), APART),
     program("scan_ehash_apart", Group::Hash, HASH.union(LOOP).union(APART), NONE),
     program("scan_ehash_unrolled", Group::Hash, HASH, LOOP),
-    program("scan_netns", Group::Namespaces, HASH.union(KernelFacts::OWN_TABLES), NONE),
+    program("scan_netns", Group::Namespaces, HASH.union(OWN_TABLES), NONE),
 ];
 
 impl Program {
@@ -164,6 +171,8 @@ pub enum Surprise {
     SockFlags,
     /// No socket is found.
     SocketFiles,
+    /// Hash tables of single network namespaces are not looked for.
+    Namespaces,
 }
 
 impl fmt::Display for Surprise {
@@ -173,6 +182,7 @@ impl fmt::Display for Surprise {
                 "the kernel's hash table of connections has buckets of another size"
             }
             Self::SockFlags => "the kernel's flags of sockets have other names",
+            Self::Namespaces => "network namespaces cannot be listed",
             Self::SocketFiles => "the files of sockets cannot be told from others",
         })
     }
@@ -185,7 +195,11 @@ pub fn surprises(kernel: KernelFacts) -> Vec<Surprise> {
         (KernelFacts::KNOWN_FLAGS, Surprise::SockFlags),
     ];
     let missing = expected.into_iter().filter(|(fact, _)| !kernel.contains(*fact));
-    missing.map(|(_, surprise)| surprise).collect()
+    let mut surprises: Vec<_> = missing.map(|(_, surprise)| surprise).collect();
+    if kernel.contains(KernelFacts::OWN_TABLES) && !kernel.contains(OWN_TABLES) {
+        surprises.push(Surprise::Namespaces);
+    }
+    surprises
 }
 
 #[cfg(test)]
@@ -199,7 +213,9 @@ mod tests {
     use crate::bpf::SockleakSkelBuilder;
     use crate::sock::state::StateSet;
 
-    const KNOWN: KernelFacts = KernelFacts::KNOWN_BUCKETS.union(KernelFacts::KNOWN_FLAGS);
+    const KNOWN: KernelFacts = KernelFacts::KNOWN_BUCKETS
+        .union(KernelFacts::KNOWN_FLAGS)
+        .union(KernelFacts::LISTED_NAMESPACES);
     const V5_8: KernelFacts = KNOWN;
     const V5_10: KernelFacts = V5_8.union(KernelFacts::MAP_ITERATOR);
     const V5_11: KernelFacts = V5_10.union(KernelFacts::SOCK_FROM_FILE);
@@ -282,6 +298,14 @@ mod tests {
         assert_eq!(surprises(kernel), [Surprise::BucketSize]);
         assert!(!for_list(kernel).contains(&"scan_ehash"));
         assert_eq!(surprises(V5_8), []);
+    }
+
+    #[test]
+    fn namespaces_out_of_sight_matter_where_they_may_have_tables() {
+        let unlisted = KernelFacts::LISTED_NAMESPACES;
+        assert_eq!(surprises(V6_2 - unlisted), [Surprise::Namespaces]);
+        assert!(!for_list(V6_2 - unlisted).contains(&"scan_netns"));
+        assert_eq!(surprises(V5_17 - unlisted), []);
     }
 
     #[test]

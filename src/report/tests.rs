@@ -124,7 +124,7 @@ pub(crate) fn table(seen: &[&Sock], scan: impl IntoIterator<Item = Record>) -> T
     }
     table.begin_scan(NOW);
     scan.into_iter().for_each(|record| table.absorb(record));
-    table.end_scan(&[], true);
+    table.end_scan(true);
     table
 }
 

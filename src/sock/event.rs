@@ -21,6 +21,7 @@ mod promise {
     unsafe impl Plain for raw::same_files_record {}
     unsafe impl Plain for raw::exit_record {}
     unsafe impl Plain for raw::netns_record {}
+    unsafe impl Plain for raw::table_walk {}
 }
 
 /// A process, as seen in the PID namespace that sockleak runs in.

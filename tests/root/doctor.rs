@@ -61,7 +61,6 @@ fn nobody_is_told_what_is_missing() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(3), ""), "{ran:?}");
     let said = said(&ran);
     assert_eq!(status(&said, "capabilities"), "missing");
-    assert_eq!(status(&said, "capabilities-namespaces"), "limited");
     assert_eq!(status(&said, "holders"), "ok", "what can be told is told: {said}");
     assert_eq!(said["self_test"]["found"], 0);
     assert!(said["self_test"]["error"].as_str().unwrap().contains("CAP_BPF"), "{said}");

@@ -33,6 +33,7 @@ mod known;
 mod lifetimes;
 mod listed;
 mod names;
+mod namespaces;
 mod orphans;
 mod passing;
 mod peers;

@@ -19,8 +19,6 @@ use crate::common::{Report, Watch};
 use crate::refusals::Public;
 
 const NEEDED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
-/// What scans of other network namespaces need.
-const TO_LOOK: [Capability; 2] = [Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE];
 
 /// The capabilities that any thread of a process could still use.
 fn held(pid: u32) -> BTreeSet<String> {
@@ -55,17 +53,17 @@ fn has_5_19() -> bool {
 }
 
 #[test]
-fn watch_keeps_what_scans_need_and_goes_on() {
+fn watch_keeps_nothing_and_goes_on() {
     let mut leaker = Leaker::listening();
     let mut watch = Watch::start(&leaker, &[]);
-    assert_no_more_than(watch.process.pid(), &TO_LOOK);
+    assert_no_more_than(watch.process.pid(), &[]);
     let leak = leaker.leak();
     let in_flight = leaker.leak();
     leaker.send_away(in_flight.fd());
     let flying = Want::held(&leaker, &in_flight).ownerless("unknown");
     let rows = [Want::held(&leaker, &leak), flying];
     watch.wait_for("what leaked after the drop", |report| has_rows(report, &rows));
-    assert_no_more_than(watch.process.pid(), &TO_LOOK);
+    assert_no_more_than(watch.process.pid(), &[]);
 }
 
 #[test]

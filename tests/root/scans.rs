@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use socket2::{Domain, Protocol, Socket, Type};
+use sockleak::live::source::Cut;
 use sockleak::probe::{Config, Probe};
 use sockleak::sock::event::{Holder, Process, Record, Sock, SockFlags, Transition};
 use sockleak::sock::state::{State, StateSet};
@@ -68,7 +69,7 @@ fn scan(probe: &mut Probe, netns: u64) -> Seen {
         Record::Unheld(sock) if ours(&sock) => seen.unheld.push(sock),
         _ => {}
     });
-    assert!(!walked.unwrap().truncated);
+    assert_eq!(walked.unwrap().cut, Cut::default());
     assert_eq!((probe.queues_lost(), probe.undecodable()), (0, 0));
     assert_eq!(probe.surprises(), []);
     seen

@@ -119,11 +119,8 @@ fn each_feature_has_its_capabilities() {
             *missing = feature.names();
         }
     };
-    let without_any = [
-        ("capabilities", Status::Missing),
-        ("capabilities-namespaces", Status::Limited),
-        ("capabilities-self-test", Status::Limited),
-    ];
+    let without_any =
+        [("capabilities", Status::Missing), ("capabilities-self-test", Status::Limited)];
     assert_eq!(complaints(lacking), without_any);
 }
 

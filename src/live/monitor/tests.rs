@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use super::*;
-use crate::live::source::Losses;
+use crate::live::source::{Cut, Losses};
 use crate::live::table::tests::{HELD, MS, TICK, enters, holder, leaves, listener, seen};
 use crate::sock::conn::SockPtr;
 use crate::sock::event::{Process, Record, Sock, SockFlags};
@@ -39,8 +39,7 @@ struct World {
     unheld: Vec<Record>,
     /// There, with a program.
     passed_over: Vec<SockPtr>,
-    unreachable: Vec<u32>,
-    truncated: bool,
+    cut: Cut,
     /// How many events are lost meanwhile.
     lost: u64,
 }
@@ -64,8 +63,8 @@ impl Script {
 
 impl World {
     fn walked(self) -> Walked {
-        let Self { passed_over, unreachable, truncated, .. } = self;
-        Walked { sums: passed_over.into_iter().collect(), unreachable, truncated }
+        let Self { passed_over, cut, .. } = self;
+        Walked { sums: passed_over.into_iter().collect(), cut }
     }
 }
 
@@ -435,8 +434,7 @@ fn what_a_scan_could_not_see_makes_the_answer_incomplete() {
     let mut short = listener(10, 81);
     short.backlog = 100;
     let world = World {
-        unreachable: vec![5],
-        truncated: true,
+        cut: Cut { by_kernel: true, strayed: 4, overlong: 5 },
         ..world([&queue, &short].map(|queue| Record::Listener(holder(7, 3), queue.clone())))
     };
     let mut monitor = monitor([world, World::default()]);
@@ -447,8 +445,9 @@ fn what_a_scan_could_not_see_makes_the_answer_incomplete() {
         Incomplete::RecordsUnreadable(3),
         Incomplete::QueuesTruncated(2),
         Incomplete::QueueTruncated { listener: queue.conn.local, netns: 1, bound: 100 },
-        Incomplete::NetnsUnreachable(vec![5]),
         Incomplete::WalkTruncated,
+        Incomplete::WalkStrayed(4),
+        Incomplete::ChainOverlong(5),
         Incomplete::UnknownKernel("struct sock".to_owned()),
     ];
     assert_eq!(monitor.health().incomplete, expected);

@@ -64,7 +64,7 @@ fn an_end_during_a_scan_is_kept_for_the_next() {
     let mut table = table();
     table.begin_scan(5_900 * MS);
     table.apply(ends(6_000));
-    table.end_scan(&[], true);
+    table.end_scan(true);
     scan(&mut table, 10_000, [ended(10_000, 4_000)]);
     assert_eq!(only(&table).since, Since::exactly(6_000 * MS));
 }

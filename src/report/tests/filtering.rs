@@ -107,7 +107,8 @@ fn conn_of(netns: u32) -> Conn {
 #[test]
 fn what_concerns_other_namespaces_is_no_reason() {
     let table = table(&[], []);
-    let incomplete = vec![Incomplete::NetnsUnreachable(vec![5]), Incomplete::WalkTruncated];
+    let in_netns_5 = Incomplete::QueueTruncated { listener: end(1, 80), netns: 5, bound: 9 };
+    let incomplete = vec![in_netns_5, Incomplete::WalkTruncated];
     let health = Health { incomplete, lost_events: 3, scanned: NOW - 2 * SECOND };
     let report = |netns| {
         let query = Query { filter: Filter { netns, ..Filter::default() }, ..query() };

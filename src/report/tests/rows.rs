@@ -164,7 +164,7 @@ fn what_another_held_before_this_one_began_is_inherited() {
     let again =
         [began(7, SECOND), began(8, NOW + 5 * SECOND), held(7, 3, &leaked), held(8, 3, &leaked)];
     again.into_iter().for_each(|record| table.absorb(record));
-    table.end_scan(&[], true);
+    table.end_scan(true);
     let report = report(&table);
     let inherited: Vec<_> = report.sockets.iter().map(|row| (row.pid, row.inherited)).collect();
     assert_eq!(inherited, [(Some(7), false), (Some(8), true)]);
@@ -192,14 +192,14 @@ pub(crate) fn relay(unread: u32) -> (Table, Sock) {
         err: 0,
         actor: Some(Actor { pid: Some(7), comm: "proxy".to_owned(), exiting: false }),
     };
-    table.end_scan(&[], true);
+    table.end_scan(true);
     table.apply(event(&client, State::Established, State::CloseWait));
     table.apply(event(&backend, State::Established, State::FinWait1));
     table.begin_scan(NOW);
     for record in [process(7, "proxy"), held(7, 3, &client), held(7, 4, &backend)] {
         table.absorb(record);
     }
-    table.end_scan(&[], true);
+    table.end_scan(true);
     (table, backend)
 }
 

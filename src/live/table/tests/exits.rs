@@ -62,7 +62,7 @@ fn an_exit_during_a_scan_counts_after_it() {
     }
     // The number of the second is in use again.
     [process(7, 10), process(8, 30)].into_iter().for_each(|record| table.absorb(record));
-    table.end_scan(&[], true);
+    table.end_scan(true);
     table.forget_exited();
     assert_eq!(holders(&table, 1), [8]);
 }
