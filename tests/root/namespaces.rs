@@ -75,7 +75,9 @@ fn beside_short_lived_namespaces<T>(of: &Leaker, work: impl FnOnce() -> T) -> T 
         let makers = [scope.spawn(make), scope.spawn(make)];
         let result = work();
         done.store(true, Ordering::Relaxed);
-        makers.map(|maker| maker.join().unwrap());
+        for maker in makers {
+            maker.join().unwrap();
+        }
         result
     })
 }

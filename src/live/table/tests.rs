@@ -362,7 +362,7 @@ fn a_scan_that_failed_half_way_deletes_nothing() {
     table.begin_scan(600 * MS);
     table.apply(enters(2, 650));
     table.begin_scan(700 * MS);
-    table.end_scan(true);
+    table.end_scan(false);
     assert_eq!(table.len(), 1, "but what this one has not found");
 }
 
