@@ -43,8 +43,9 @@ pub struct ReportArgs {
     /// Only sockets held by these processes
     #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = value::pid)]
     pub pid: Vec<u32>,
-    /// Only sockets held by processes with this name
-    #[arg(long, value_name = "NAME", value_parser = value::name)]
+    /// Only sockets held by processes with one of these names: as `ps -o comm` prints it, or the base
+    /// name of the first argument or of the executable
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = value::name)]
     pub comm: Vec<String>,
     /// Only sockets held by processes with these effective user IDs
     #[arg(long, value_name = "UID", value_delimiter = ',', value_parser = value::uid)]
@@ -76,16 +77,16 @@ pub struct ReportArgs {
 #[derive(Debug, Args)]
 pub struct ConnArgs {
     /// Only with this local end: ADDR[/BITS][:PORT], IPv6 in brackets before a port
-    #[arg(long, value_name = "ADDR[:PORT]")]
+    #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',')]
     pub local: Vec<Address>,
     /// Only with this remote end, likewise
-    #[arg(long, value_name = "ADDR[:PORT]")]
+    #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',')]
     pub remote: Vec<Address>,
     /// Only with this port at either end
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = value::port)]
     pub port: Vec<u16>,
-    /// Only in this network namespace: its inode, or a path such as /run/netns/NAME
-    #[arg(long, value_name = "NETNS", value_parser = value::network_namespace)]
+    /// Only in these network namespaces: an inode, or a path such as /run/netns/NAME
+    #[arg(long, value_name = "NETNS", value_delimiter = ',', value_parser = value::network_namespace)]
     pub netns: Vec<u32>,
 }
 

@@ -4,7 +4,10 @@ use std::{mem, thread};
 
 use anyhow::Result;
 
-use super::output::{reader_has_gone, say_why_incomplete, say_why_unknown, show, show_footer};
+use super::asked::{self, Asked};
+use super::output::{
+    note, reader_has_gone, say_what_is_out_of_sight, say_why_incomplete, show, show_footer,
+};
 use crate::cli::ReportArgs;
 use crate::exit::Exit;
 use crate::host::clock::Moment;
@@ -22,16 +25,27 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
         let args = &self.report;
-        let query = args.query();
+        let mut query = args.query();
+        if let Some(wrong) = asked::no_processes(&args.pid).first() {
+            note(wrong);
+            return Ok(Exit::Usage);
+        }
+        let mut asked = Asked::new(&query.filter);
         let mut monitor = Probe::monitor(&args.config(false), args.rules())?;
         monitor.look_twice(thread::sleep)?;
         let table = monitor.table();
+        if let Some(wrong) = asked::nobody(&query.filter, table, monitor.namespaces()).first() {
+            note(wrong);
+            return Ok(Exit::Usage);
+        }
+        asked.update(&mut query.filter, table);
         let peers = query.peers(table);
         let now = Moment::now();
-        let report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
+        let mut report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
+        report.doubt_ages();
         let shown = show(&report, args, None).and_then(|()| show_footer(&report, args));
         say_why_incomplete(&report, args);
-        say_why_unknown(&report);
+        say_what_is_out_of_sight(&report, &asked);
         // A reader that has gone changes nothing: the whole answer is known.
         reader_has_gone(shown)?;
         let exit = Exit::from(&report);

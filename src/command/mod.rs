@@ -1,5 +1,6 @@
 //! The subcommands. Each has a file with its options and what it does, and one arm in [`Cli::run`].
 
+mod asked;
 mod doctor;
 mod events;
 mod list;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::asked::Asked;
 use crate::cli::{Format, ReportArgs};
 use crate::host::pidns;
 use crate::report::Report;
@@ -62,22 +63,33 @@ pub(super) fn show(
 pub(super) fn show_footer(report: &Report<'_>, args: &ReportArgs) -> io::Result<()> {
     if args.format.get() == Format::Text {
         let mut out = io::stdout();
-        for line in text::hints(report).into_iter().chain(text::footer(report)) {
+        let footer = text::footer(report);
+        let undated = args.min_age.and_then(|least| text::undated(report, least));
+        for line in text::hints(report).into_iter().chain(footer).chain(undated) {
             writeln!(out, "{line}")?;
         }
     }
     Ok(())
 }
 
-/// Says why holders are unknown, where it is because they are outside our PID namespace; whether it
+/// Says what cannot be seen from a PID namespace other than the host's, where that matters; whether it
 /// had to.
-pub(super) fn say_why_unknown(report: &Report<'_>) -> bool {
-    let mut rows = report.sockets.iter();
-    let must = pidns::is_inner() && rows.any(|row| row.ownership == Ownership::Unknown);
+pub(super) fn say_what_is_out_of_sight(report: &Report<'_>, asked: &Asked) -> bool {
+    let has_unknown = || {
+        pidns::is_inner() && report.sockets.iter().any(|row| row.ownership == Ownership::Unknown)
+    };
+    let must = asked.is_narrowed || has_unknown();
     if must {
+        let narrowed = match asked.is_narrowed {
+            true => {
+                ", and only the network namespaces of those inside are looked at (--netns names \
+                     others)"
+            }
+            false => "",
+        };
         note(format_args!(
             "holders outside of this PID namespace (a container's) cannot be seen, and print as \
-             unknown: {}",
+             unknown{narrowed}: {}",
             pidns::REMEDY
         ));
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::output::{note, reader_has_gone, say_why_incomplete, say_why_unknown, show};
+use super::asked::{self, Asked};
+use super::output::{note, reader_has_gone, say_what_is_out_of_sight, say_why_incomplete, show};
 use crate::cli::{Format, ReportArgs, value};
 use crate::exit::Exit;
 use crate::host::clock::Moment;
@@ -33,17 +34,22 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
         let args = &self.report;
-        let query = args.query();
+        let mut query = args.query();
+        let mut asked = Asked::new(&query.filter);
         let mut monitor = Probe::monitor(&args.config(true), args.rules())?;
         monitor.set_budget(self.scan_budget);
         let stop = Stop::on_signals()?;
         let mut trend = Trend::default();
         let mut footer = None;
-        let mut unknown_is_said = false;
+        let mut limit_is_said = false;
         let mut stopped = monitor.begin(stop.as_fd())?;
+        // They may yet come.
+        let nobody = asked::nobody(&query.filter, monitor.table(), monitor.namespaces());
+        asked::no_processes(&args.pid).iter().chain(&nobody).for_each(note);
         loop {
             let now = Moment::now();
             let table = monitor.table();
+            asked.update(&mut query.filter, table);
             let peers = query.peers(table);
             let mut report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
             report.add_trend(&mut trend, now.ktime);
@@ -58,7 +64,7 @@ impl Args {
                     footer = line;
                 }
             }
-            unknown_is_said = unknown_is_said || say_why_unknown(&report);
+            limit_is_said = limit_is_said || say_what_is_out_of_sight(&report, &asked);
             if reader_has_gone(shown)? {
                 return Ok(Exit::Clean);
             }

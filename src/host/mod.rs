@@ -7,5 +7,6 @@ pub mod limits;
 pub mod netns;
 pub mod pidns;
 pub mod privilege;
+pub mod process;
 pub mod seccomp;
 pub mod stop;

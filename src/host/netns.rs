@@ -1,45 +1,23 @@
-//! The host's network namespaces, and how to look into them.
+//! Network namespaces.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::{io, thread};
+use std::path::Path;
 
 use nix::libc;
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
 use nix::sys::statfs::{NSFS_MAGIC, statfs};
 
-/// Where `ip netns` keeps the namespaces that it names.
-const NAMED: &str = "/run/netns";
 const OWN: &str = "/proc/thread-self/ns/net";
-
-/// Every network namespace that a process lives in or that has a name, by its inode, each with
-/// a path to enter it by.
-///
-/// A process that ends meanwhile, or that we may not look at, is left out.
-pub fn all() -> BTreeMap<u32, PathBuf> {
-    let of_processes =
-        entries("/proc").filter(|path| is_pid(path)).map(|process| process.join("ns/net"));
-    with_inodes(of_processes).chain(named()).chain(with_inodes([PathBuf::from(OWN)])).collect()
-}
-
-/// Those that have a name.
-pub fn named() -> impl Iterator<Item = (u32, PathBuf)> {
-    with_inodes(entries(NAMED))
-}
 
 /// The one that this thread is in; `None` where /proc does not tell.
 pub fn own() -> Option<u32> {
     inode(Path::new(OWN)).ok()
-}
-
-fn with_inodes(paths: impl IntoIterator<Item = PathBuf>) -> impl Iterator<Item = (u32, PathBuf)> {
-    paths.into_iter().filter_map(|path| Some((inode(&path).ok()?, path)))
 }
 
 /// The inode that identifies the namespace behind a path.
@@ -55,22 +33,6 @@ pub fn inode(path: &Path) -> io::Result<u32> {
         return Err(io::Error::other("it is not a network namespace"));
     }
     u32::try_from(fs::metadata(path)?.ino()).map_err(io::Error::other)
-}
-
-/// Calls `look` inside the namespace behind a path: on a thread of its own, so that this one
-/// never leaves its namespace.
-///
-/// # Errors
-/// Where the namespace cannot be opened or entered (that needs `CAP_SYS_ADMIN`).
-pub fn inside<T: Send>(path: &Path, look: impl FnOnce() -> T + Send) -> io::Result<T> {
-    let namespace = File::open(path)?;
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().spawn_scoped(scope, || {
-            setns(&namespace, CloneFlags::CLONE_NEWNET)?;
-            Ok(look())
-        })?;
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")))
-    })
 }
 
 /// Moves this process, which must have one thread only, to a new network namespace with its
@@ -120,15 +82,6 @@ pub fn set_loopback(up: bool) -> io::Result<()> {
     }
 }
 
-fn entries(folder: &str) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
-}
-
-fn is_pid(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_namespace_is_among_all() {
-        assert!(all().contains_key(&own().unwrap()));
+    fn our_own_namespace_is_that_of_this_process() {
+        assert_eq!(own(), inode(Path::new("/proc/self/ns/net")).ok());
     }
 }

@@ -45,6 +45,8 @@ pub enum Incomplete {
     },
     /// So many sockets may belong to a process that was asked for: nobody knows whose they are.
     OwnersUnknown(usize),
+    /// So many leaked sockets may be as old as was asked for: one look cannot tell.
+    AgeUnknown(usize),
 }
 
 impl Incomplete {
@@ -62,6 +64,7 @@ impl Incomplete {
             Self::UnknownKernel(_) => "unknown-kernel",
             Self::ScanOverdue { .. } => "scan-overdue",
             Self::OwnersUnknown(_) => "owners-unknown",
+            Self::AgeUnknown(_) => "age-unknown",
         }
     }
 
@@ -106,7 +109,7 @@ impl fmt::Display for Incomplete {
             ),
             Self::WalkTruncated => f.write_str(
                 "sockets without a descriptor may be missing: this kernel lets us walk through a \
-                 part of its connections only (Linux 5.17 and later to all)",
+                 part of its connections only",
             ),
             Self::WalkStrayed(chains) => write!(
                 f,
@@ -134,6 +137,11 @@ impl fmt::Display for Incomplete {
                 f,
                 "{sockets} more leaked sockets may belong to these processes: their owner is not \
                  known (see `sockleak --explain unknown`)"
+            ),
+            Self::AgeUnknown(sockets) => write!(
+                f,
+                "{sockets} leaked sockets may be older than --min-age: one look cannot tell; \
+                 `sockleak watch` can"
             ),
         }
     }
@@ -165,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    fn every_reason() -> [Incomplete; 11] {
+    fn every_reason() -> [Incomplete; 12] {
         let listener = Endpoint::new([0; 16], 80);
         [
             Incomplete::EventsLost(11),
@@ -179,6 +187,7 @@ mod tests {
             Incomplete::UnknownKernel("struct sock".to_owned()),
             Incomplete::ScanOverdue { age: Duration::from_secs(16), cost: Duration::from_secs(1) },
             Incomplete::OwnersUnknown(17),
+            Incomplete::AgeUnknown(20),
         ]
     }
 
@@ -189,7 +198,8 @@ mod tests {
         for word in words {
             assert!(word.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{word}");
         }
-        let facts = ["11", "12", "13", "14", "15", "", "18", "19", "struct sock", "16.0 s", "17"];
+        let facts =
+            ["11", "12", "13", "14", "15", "", "18", "19", "struct sock", "16.0 s", "17", "20"];
         for (reason, fact) in every_reason().iter().zip(facts) {
             let sentence = reason.to_string();
             assert!(sentence.contains(fact) && sentence.len() > 40, "{sentence}");

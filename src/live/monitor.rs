@@ -1,5 +1,6 @@
 //! Source and table together: attach first, scan second, and keep both in step.
 
+use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ pub struct Monitor<S> {
     lost_at_last_scan: u64,
     /// Where the last scan of everything did not come to the end.
     cut: Cut,
+    /// The network namespaces that there were, where it has asked for them.
+    namespaces: Option<BTreeSet<u32>>,
     /// When the last scan began.
     scanned: u64,
     /// Whether sockets wait for a scan that the budget does not allow yet.
@@ -55,6 +58,7 @@ impl<S: Source> Monitor<S> {
             schedule: Schedule::default(),
             lost_at_last_scan: 0,
             cut: Cut::default(),
+            namespaces: None,
             scanned: 0,
             is_overdue: false,
         }
@@ -68,6 +72,11 @@ impl<S: Source> Monitor<S> {
     /// What is known.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// The network namespaces that there were at the last scan of everything, where they are known.
+    pub fn namespaces(&self) -> Option<&BTreeSet<u32>> {
+        self.namespaces.as_ref()
     }
 
     /// Waits for the time to pass, and follows events meanwhile; says whether `stop` has become
@@ -267,8 +276,8 @@ impl<S: Source> Monitor<S> {
             }
         }
         let everywhere = walked.is_some();
-        if let Some(Walked { cut, .. }) = walked {
-            self.cut = cut;
+        if let Some(Walked { cut, namespaces, .. }) = walked {
+            (self.cut, self.namespaces) = (cut, namespaces);
         }
         self.table.end_scan(everywhere);
         self.forget_exited();

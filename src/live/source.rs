@@ -1,5 +1,6 @@
 //! Where a monitor's records come from: the kernel, by way of the probe, or a test.
 
+use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -85,6 +86,8 @@ pub struct Walked {
     pub sums: Sums,
     /// Where it did not come to the end.
     pub cut: Cut,
+    /// The network namespaces that there are, where the kernel had to be asked.
+    pub namespaces: Option<BTreeSet<u32>>,
 }
 
 /// Chains of connections that a walk has not followed to their end, by the cause.

@@ -128,6 +128,11 @@ impl Table {
         self.processes.get(&pid)
     }
 
+    /// Every process that the last scan saw holding a socket or a listener.
+    pub fn processes(&self) -> impl Iterator<Item = (Pid, &Process)> {
+        self.processes.iter().map(|(&pid, process)| (pid, process))
+    }
+
     /// The listeners that the last scan saw with connections in their queues.
     pub fn queues(&self) -> impl Iterator<Item = &Queue> {
         self.queues.values()

@@ -4,6 +4,8 @@
 //! taken from the kernel's own list (`scan_netns` in `ehash.h`): some live without a process, kept by
 //! a descriptor, a mount or a socket alone. None has to be entered, so that takes no privilege.
 
+use std::collections::BTreeSet;
+
 use libbpf_rs::{Link, MapCore, MapFlags};
 use plain::Plain;
 
@@ -21,16 +23,18 @@ const WALKS_MAX: u32 = (1 << 16) / STEP_ROOM + 1;
 const STEP_ROOM: u32 = 192;
 
 impl Links {
-    /// Walks through all connections.
-    pub(super) fn read_ehash(&self, pieces: &Pieces<'_>) -> Result<(), ProbeError> {
+    /// Walks through all connections. Says which network namespaces there are, where it has to know.
+    pub(super) fn read_ehash(
+        &self,
+        pieces: &Pieces<'_>,
+    ) -> Result<Option<BTreeSet<u32>>, ProbeError> {
         let Some(hash) = &self.hash else {
-            return Ok(());
+            return Ok(None);
         };
-        let tables = match &self.namespaces {
-            Some(namespaces) => tables(list(namespaces)?),
-            // The current one's, which is everybody's.
-            None => vec![netns_record::default()],
-        };
+        let namespaces = self.namespaces.as_ref().map(list).transpose()?;
+        let inodes = namespaces.as_ref().map(|all| all.iter().map(|one| one.inode).collect());
+        // The current one's table is everybody's where none can have its own.
+        let tables = namespaces.map_or_else(|| vec![netns_record::default()], tables);
         for table in tables {
             for walks in 0..WALKS_MAX {
                 let (net, inode, skip) = (table.net, table.inode, walks * STEP_ROOM);
@@ -41,7 +45,7 @@ impl Links {
                 }
             }
         }
-        Ok(())
+        Ok(inodes)
     }
 
     fn set_walk(&self, walk: &table_walk) -> Result<(), ProbeError> {

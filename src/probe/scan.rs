@@ -42,6 +42,7 @@
 //! It is no part of a scan, and of no iterator's view, what is in state CLOSE and has no descriptor
 //! and no queue: such a socket is in no table of the kernel's.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 
@@ -78,8 +79,8 @@ impl Probe {
             })
         };
         self.begin_walk(&[]);
-        self.gather_with_queues(read, report)?;
-        Ok(self.end_walk())
+        let namespaces = self.gather_with_queues(read, report)?;
+        Ok(self.end_walk(namespaces))
     }
 
     /// Reports the connections, and what is left of them, that no program has; in these groups,
@@ -93,8 +94,8 @@ impl Probe {
         report: impl FnMut(Record),
     ) -> Result<Walked, ProbeError> {
         self.begin_walk(groups);
-        self.gather(Links::read_ehash, report)?;
-        Ok(self.end_walk())
+        let namespaces = self.gather(Links::read_ehash, report)?;
+        Ok(self.end_walk(namespaces))
     }
 
     fn begin_walk(&mut self, groups: &[usize]) {
@@ -106,11 +107,12 @@ impl Probe {
         }
     }
 
-    fn end_walk(&self) -> Walked {
+    fn end_walk(&self, namespaces: Option<BTreeSet<u32>>) -> Walked {
         let bss = self.skeleton.maps.bss_data.as_deref();
         #[expect(unsafe_code, reason = "the kernel has written it")]
         let sums = bss.map_or([0; GROUPS], |bss| unsafe { (&raw const bss.sums).read_volatile() });
         Walked {
+            namespaces,
             sums: Sums(Box::new(sums)),
             cut: Cut {
                 by_kernel: self.global(|bss| &bss.unwalked) > 0 || self.links.hash.is_none(),

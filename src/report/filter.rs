@@ -1,12 +1,13 @@
 //! Which sockets count.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::row::{Holders, Ownership, SocketRow};
+use super::row::{AgeIs, Holders, Ownership, SocketRow};
 use crate::sock::conn::Endpoint;
 use crate::sock::leak::Verdict;
 use crate::sock::state::StateSet;
@@ -36,6 +37,10 @@ pub struct Filter {
     pub state: Vec<StateSet>,
     /// Like none of these.
     pub not: Vec<Filter>,
+    /// The processes whose full name is one of `comm`, as far as that has been looked up.
+    pub named: BTreeSet<u32>,
+    /// The network namespaces of all processes that are asked for, where that has been looked up.
+    pub homes: Option<BTreeSet<u32>>,
 }
 
 impl Filter {
@@ -63,7 +68,8 @@ impl Filter {
     fn matches_a_process(&self, holders: &Holders<'_>) -> bool {
         let matches = |(pid, process): (u32, Option<&crate::sock::event::Process>)| {
             any(&self.pid, |&wanted| pid == wanted)
-                && any(&self.comm, |comm| process.is_some_and(|process| process.comm == *comm))
+                && (self.named.contains(&pid)
+                    || any(&self.comm, |comm| process.is_some_and(|one| one.comm == *comm)))
                 && any(&self.uid, |&uid| process.is_some_and(|process| process.uid == uid))
         };
         !self.is_on_processes() || holders.processes().any(matches)
@@ -74,7 +80,36 @@ impl Filter {
     pub fn may_miss(&self, row: &SocketRow<'_>) -> bool {
         let of_anybody =
             Self { pid: Vec::new(), comm: Vec::new(), uid: Vec::new(), ..self.clone() };
-        self.is_on_processes() && row.ownership == Ownership::Unknown && of_anybody.matches(row)
+        let is_near = self.homes.as_ref().is_none_or(|homes| homes.contains(&row.netns));
+        self.is_on_processes()
+            && row.ownership == Ownership::Unknown
+            && is_near
+            && of_anybody.matches(row)
+    }
+
+    /// Whether a row that it does not show may be old enough: one look cannot date it.
+    pub fn may_be_older(&self, row: &SocketRow<'_>) -> bool {
+        let least = self.min_age.map_or(0, |least| least.as_nanos());
+        let may_be = row.age_at_most.is_none_or(|most| u128::from(most) >= least);
+        let of_any_age = || Self { min_age: None, ..self.clone() };
+        let is_undated = row.age_is == AgeIs::AtLeast && !row.is_by_idleness();
+        least > u128::from(row.lasting()) && is_undated && may_be && of_any_age().matches(row)
+    }
+
+    /// Whether it, or what it leaves out, asks for processes by name.
+    pub fn asks_for_names(&self) -> bool {
+        !self.comm.is_empty() || self.not.iter().any(Self::asks_for_names)
+    }
+
+    /// Takes the full names of processes.
+    pub fn set_named<'a>(&mut self, names: impl Iterator<Item = (u32, &'a [String])> + Clone) {
+        let has_one = |names: &[String]| names.iter().any(|name| self.comm.contains(name));
+        self.named = names.clone().filter(|(_, full)| has_one(full)).map(|(pid, _)| pid).collect();
+        for known in &mut self.not {
+            // A closed type: the iterator would grow with each level of the recursion.
+            let names: Vec<_> = names.clone().collect();
+            known.set_named(names.into_iter());
+        }
     }
 
     /// Whether it asks for such a connection.

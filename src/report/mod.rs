@@ -55,6 +55,9 @@ pub struct Report<'a> {
     pub listeners: Vec<ListenerRow<'a>>,
     /// How many sockets are stranded, by verdict: rows or not.
     pub stranded: BTreeMap<Verdict, usize>,
+    /// How many leaked sockets may be older than the least age that was asked for, and are no rows.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub undated: usize,
     /// The processes that hold most of these, if they are no rows: names for a footer.
     #[serde(skip)]
     pub stranded_in: Vec<(u32, Option<&'a str>)>,
@@ -161,8 +164,17 @@ impl<'a> Report<'a> {
             listeners: processes::listeners(table, &counts),
             stranded_in: processes::stranded_in(table, &counts),
             stranded: counts.stranded,
+            undated: counts.undated,
             sockets,
             shown: query.shown,
+        }
+    }
+
+    /// Where nothing is leaked but what may be too young: says that one look cannot tell.
+    pub fn doubt_ages(&mut self) {
+        if self.sockets.is_empty() && self.undated > 0 {
+            self.complete = false;
+            self.incomplete.push(Incomplete::AgeUnknown(self.undated));
         }
     }
 
@@ -187,6 +199,11 @@ impl<'a> Report<'a> {
 
 pub(crate) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// ns as seconds, to the millisecond.

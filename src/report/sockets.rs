@@ -124,7 +124,7 @@ impl<'a> Sockets<'a> {
                 continue;
             }
             let before = places.len();
-            let mut passes = false;
+            let (mut passes, mut is_undated) = (false, false);
             let lasting = context.lasting(tracked, verdict);
             for first in firsts(table, tracked) {
                 let place = Place { lasting, index, first };
@@ -132,6 +132,7 @@ impl<'a> Sockets<'a> {
                 if is_filtered && !query.filter.matches(&row()) {
                     let is_missed = class == Class::Leaked && query.filter.may_miss(&row());
                     counts.without_owner += usize::from(has_settled && is_missed);
+                    is_undated |= class == Class::Leaked && query.filter.may_be_older(&row());
                     continue;
                 }
                 passes = true;
@@ -144,6 +145,7 @@ impl<'a> Sockets<'a> {
                     counts.add_row(pid);
                 }
             }
+            counts.undated += usize::from(is_undated && has_settled && !passes);
             if passes && counts_at_all {
                 counts.add_socket(tracked, judgement);
             }

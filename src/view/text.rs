@@ -97,6 +97,15 @@ pub fn footer(report: &Report<'_>) -> Option<String> {
     Some(format!("also stranded: {}{most}{others}: see --stranded", counts.join(", ")))
 }
 
+/// Counts the leaked sockets that may be older than `least`, if there are rows; without any it is the
+/// reason why the answer is incomplete.
+pub fn undated(report: &Report<'_>, least: Duration) -> Option<String> {
+    (report.undated > 0 && !report.sockets.is_empty()).then(|| {
+        let least = humantime::format_duration(least);
+        format!("{} more may be older than {least}; `sockleak watch` can tell", report.undated)
+    })
+}
+
 /// Which holders may be relays, a line each: one look cannot tell.
 pub fn hints(report: &Report<'_>) -> Vec<String> {
     let kinds = report.sockets.kinds();

@@ -37,7 +37,7 @@ fn by_address_port_and_holder() {
     assert_eq!(seen(&["--pid", &pid]), [0, 1, 2]);
     assert_eq!(seen(&["--pid", &other_pid]), NONE);
     assert_eq!(seen(&["--comm", "leaker"]), [0, 1, 2]);
-    assert_eq!(seen(&["--comm", "nobody"]), NONE);
+    assert_eq!(seen(&["--comm", "leaker,leaker"]), [0, 1, 2]);
     assert_eq!(seen(&["--uid", &uid]), [0, 1, 2]);
     assert_eq!(seen(&["--uid", "54321"]), NONE);
     assert_eq!(seen(&["--pid", &pid, "--remote", "127.100.100.103"]), [2]);

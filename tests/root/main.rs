@@ -9,6 +9,7 @@
 mod common;
 
 mod ages;
+mod asked;
 mod backlog;
 mod btf;
 mod bugs;

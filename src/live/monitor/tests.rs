@@ -64,7 +64,7 @@ impl Script {
 impl World {
     fn walked(self) -> Walked {
         let Self { passed_over, cut, .. } = self;
-        Walked { sums: passed_over.into_iter().collect(), cut }
+        Walked { sums: passed_over.into_iter().collect(), cut, namespaces: None }
     }
 }
 

@@ -100,6 +100,49 @@ fn leaks_of_unknown_owners_may_be_those_of_the_processes_asked_for() {
     assert!(!report_of(&table, &Query { filter: of_comm("a"), ..query() }).complete);
 }
 
+/// Where the homes of the processes that were asked for are known, only leaks there may be theirs.
+#[test]
+fn leaks_of_unknown_owners_count_where_those_asked_for_live() {
+    let table = table(&[], [process(7, "a"), Record::Unheld(sock(1, 60))]);
+    let incomplete = |homes: &[u32]| {
+        let filter = Filter { homes: Some(homes.iter().copied().collect()), ..of_comm("a") };
+        report_of(&table, &Query { filter, ..query() }).incomplete
+    };
+    assert_eq!(incomplete(&[5, sock(0, 0).conn.netns]), [Incomplete::OwnersUnknown(1)]);
+    assert_eq!(incomplete(&[5]), []);
+    assert_eq!(incomplete(&[]), []);
+}
+
+#[test]
+fn a_process_is_chosen_by_its_full_name_too() {
+    let table = table(&[], [process(7, "a-long-name-tha"), held(7, 3, &sock(1, 60))]);
+    let full = ["a-long-name-that-is-cut".to_owned()];
+    let mut filter = of_comm(&full[0]);
+    assert!(filter.asks_for_names());
+    assert_eq!(shows(&table, filter.clone()), [0; 0]);
+    filter.set_named([(7, &full[..])].into_iter());
+    assert_eq!(shows(&table, filter.clone()), [1]);
+    let mut not = Filter { not: vec![of_comm(&full[0])], ..Filter::default() };
+    not.set_named([(7, &full[..])].into_iter());
+    assert_eq!(shows(&table, not), [0; 0]);
+    filter.set_named([(8, &full[..])].into_iter());
+    assert_eq!(shows(&table, filter), [0; 0]);
+}
+
+/// Only a bound is known of its age, and keepalives renew it.
+#[test]
+fn what_may_be_old_enough_is_counted() {
+    let table = table(&[], [held(7, 3, &sock(1, 60)), held(7, 4, &half_shut(2, 90))]);
+    let report = |seconds| {
+        let filter = Filter { min_age: Some(Duration::from_secs(seconds)), ..Filter::default() };
+        let mut report = report_of(&table, &Query { filter, ..query() });
+        report.doubt_ages();
+        (report.undated, report.incomplete)
+    };
+    assert_eq!(report(60), (0, vec![]));
+    assert_eq!(report(61), (1, vec![Incomplete::AgeUnknown(1)]));
+}
+
 fn conn_of(netns: u32) -> Conn {
     Conn { netns, ..sock(0, 0).conn }
 }

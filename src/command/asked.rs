@@ -1,0 +1,123 @@
+//! Who a filter on processes, or on network namespaces, asks for, as /proc has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use crate::host::process::{self, Kind};
+use crate::host::{netns, pidns};
+use crate::live::table::Table;
+use crate::report::filter::Filter;
+
+/// Keeps a filter up to date with the processes that there are.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The full names of processes, each with its start and its short name: those of another program
+    /// are read anew.
+    names: BTreeMap<u32, (u64, String, Vec<String>)>,
+    /// Whether only the network namespaces of processes that can be seen are asked for.
+    pub(super) is_narrowed: bool,
+}
+
+impl Asked {
+    /// Without the host's PID namespace, and unless others are asked for, only network namespaces
+    /// count whose processes can be seen.
+    pub(super) fn new(filter: &Filter) -> Self {
+        let is_narrowed = filter.netns.is_empty() && pidns::is_inner();
+        Self { names: BTreeMap::new(), is_narrowed }
+    }
+
+    /// Tells the filter which processes are asked for, and where they live.
+    pub(super) fn update(&mut self, filter: &mut Filter, table: &Table) {
+        if self.is_narrowed {
+            let seen = process::all().filter_map(process::network_namespaces).flatten();
+            let all: BTreeSet<_> = seen.chain(netns::own()).collect();
+            filter.netns = all.into_iter().collect();
+        }
+        if filter.asks_for_names() {
+            let known = std::mem::take(&mut self.names);
+            for (pid, process) in table.processes() {
+                let (start, comm) = (process.start_time, &*process.comm);
+                let same = known.get(&pid).filter(|known| (known.0, &*known.1) == (start, comm));
+                let names = same.map_or_else(|| process::full_names(pid), |same| same.2.clone());
+                self.names.insert(pid, (start, comm.to_owned(), names));
+            }
+            filter.set_named(self.names.iter().map(|(&pid, (.., names))| (pid, &**names)));
+        }
+        filter.homes = None;
+        if filter.is_on_processes() && table.has_missing_owners() {
+            filter.homes = homes(filter);
+        }
+    }
+}
+
+/// The network namespaces of the processes that are asked for; `None` where we may not know all.
+fn homes(filter: &Filter) -> Option<BTreeSet<u32>> {
+    let is_asked_for = |&pid: &u32| {
+        let Filter { pid: pids, comm, uid, .. } = filter;
+        (pids.is_empty() || pids.contains(&pid))
+            && (comm.is_empty() || comm.iter().any(|name| process::has_name(pid, name)))
+            && (uid.is_empty() || process::user(pid).is_some_and(|user| uid.contains(&user)))
+    };
+    let mut homes = BTreeSet::new();
+    for pid in process::all().filter(is_asked_for) {
+        // One that has ended meanwhile holds nothing.
+        match process::network_namespaces(pid) {
+            Some(found) => homes.extend(found),
+            None if process::kind(pid).is_none() => {}
+            None => return None,
+        }
+    }
+    Some(homes)
+}
+
+/// Says of each number that is no process's what it is.
+pub(super) fn no_processes(pids: &[u32]) -> Vec<String> {
+    pids.iter().filter_map(|&pid| Some((pid, no_process(pid)?))).map(of_pid).collect()
+}
+
+fn of_pid((pid, why): (u32, String)) -> String {
+    let give = "give the number of a process, as `ps` prints it";
+    format!("invalid value '{pid}' for '--pid <PID>': {why}; {give}")
+}
+
+fn no_process(pid: u32) -> Option<String> {
+    match process::kind(pid) {
+        Some(Kind::Process) => None,
+        Some(Kind::ThreadOf(leader)) => Some(format!("it is a thread of process {leader}")),
+        Some(Kind::Zombie) => Some("it is a zombie, and holds nothing".to_owned()),
+        // /proc may hide what is not ours.
+        None => {
+            let number = i32::try_from(pid).ok().filter(|&pid| pid > 0);
+            match number.map(|pid| kill(Pid::from_raw(pid), None)) {
+                Some(Ok(()) | Err(Errno::EPERM)) => None,
+                _ => Some("there is no such process here".to_owned()),
+            }
+        }
+    }
+}
+
+/// Says which names no process has, and which network namespaces there are not; `all` are those that
+/// there are, where that is known.
+pub(super) fn nobody(filter: &Filter, table: &Table, all: Option<&BTreeSet<u32>>) -> Vec<String> {
+    let has = |name: &str| {
+        table.processes().any(|(_, process)| &*process.comm == name)
+            || process::all().any(|pid| process::has_name(pid, name))
+    };
+    let names = filter.comm.iter().filter(|name| !has(name)).map(|name| {
+        format!(
+            "invalid value '{name}' for '--comm <NAME>': no process has this name; give one that \
+             `ps -o comm` prints, or the name of an executable"
+        )
+    });
+    let is_gone = |netns: &&u32| all.is_some_and(|all| !all.contains(netns));
+    let gone = filter.netns.iter().filter(is_gone).map(|netns| {
+        format!(
+            "invalid value '{netns}' for '--netns <NETNS>': there is no such network namespace; \
+             give an inode, or a path such as /run/netns/NAME or /proc/PID/ns/net"
+        )
+    });
+    names.chain(gone).collect()
+}

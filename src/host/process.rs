@@ -1,0 +1,122 @@
+//! What /proc says of processes.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::netns;
+
+/// What a number in /proc stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A process that runs.
+    Process,
+    /// A thread of this process.
+    ThreadOf(u32),
+    /// A process that has ended, and that its parent has not asked after.
+    Zombie,
+}
+
+/// What this number stands for; `None` where /proc does not show it.
+pub fn kind(pid: u32) -> Option<Kind> {
+    kind_in(pid, &fs::read_to_string(folder(pid).join("status")).ok()?)
+}
+
+fn kind_in(pid: u32, status: &str) -> Option<Kind> {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()
+    };
+    let leader = field("Tgid:")?.parse().ok()?;
+    // A leader may end before its other threads do: then its process runs.
+    let is_last = field("Threads:").is_none_or(|threads| threads == "1");
+    Some(match field("State:")? {
+        _ if leader != pid => Kind::ThreadOf(leader),
+        "Z" | "X" if is_last => Kind::Zombie,
+        _ => Kind::Process,
+    })
+}
+
+/// Every process that /proc shows.
+pub fn all() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The name that `ps -o comm` prints: at most 15 bytes.
+pub fn comm(pid: u32) -> Option<String> {
+    let comm = fs::read(folder(pid).join("comm")).ok()?;
+    Some(String::from_utf8_lossy(comm.strip_suffix(b"\n").unwrap_or(&comm)).into_owned())
+}
+
+/// Its names in full: the base names of its first argument, and of its executable.
+pub fn full_names(pid: u32) -> Vec<String> {
+    let arguments = fs::read(folder(pid).join("cmdline")).unwrap_or_default();
+    let first = arguments.split(|&byte| byte == 0).next().unwrap_or_default();
+    let executable = fs::read_link(folder(pid).join("exe")).unwrap_or_default();
+    let executable = executable.as_os_str().as_bytes();
+    let executable = executable.strip_suffix(b" (deleted)").unwrap_or(executable);
+    let mut names: Vec<_> = [first, executable].into_iter().filter_map(base_name).collect();
+    names.dedup();
+    names
+}
+
+fn base_name(path: &[u8]) -> Option<String> {
+    let name = path.rsplit(|&byte| byte == b'/').next()?;
+    (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+/// Whether it has this name, in full or as `ps -o comm` prints it.
+pub fn has_name(pid: u32, name: &str) -> bool {
+    comm(pid).is_some_and(|comm| comm == name) || full_names(pid).iter().any(|full| full == name)
+}
+
+/// Its effective user.
+pub fn user(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(folder(pid).join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The network namespaces of its threads; `None` where we may not know.
+pub fn network_namespaces(pid: u32) -> Option<Vec<u32>> {
+    let threads = fs::read_dir(folder(pid).join("task")).ok()?.flatten();
+    let mut found = Vec::new();
+    for thread in threads {
+        found.push(netns::inode(&thread.path().join("ns/net")).ok()?);
+    }
+    Some(found)
+}
+
+fn folder(pid: u32) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_threads_and_zombies_are_told_apart() {
+        let status = |state, tgid, threads| {
+            format!("Name:\tx\nState:\t{state} (y)\nTgid:\t{tgid}\nPid:\t7\nThreads:\t{threads}\n")
+        };
+        assert_eq!(kind_in(7, &status("S", 7, 1)), Some(Kind::Process));
+        assert_eq!(kind_in(7, &status("S", 5, 3)), Some(Kind::ThreadOf(5)));
+        assert_eq!(kind_in(7, &status("Z", 7, 1)), Some(Kind::Zombie));
+        assert_eq!(kind_in(7, &status("Z", 7, 2)), Some(Kind::Process), "its threads run");
+        assert_eq!(kind_in(7, ""), None);
+        assert_eq!(kind(std::process::id()), Some(Kind::Process));
+    }
+
+    #[test]
+    fn a_name_is_the_last_part_of_a_path() {
+        assert_eq!(base_name(b"/usr/bin/python3.11").as_deref(), Some("python3.11"));
+        assert_eq!(base_name(b"nginx: master process /usr/sbin/nginx").as_deref(), Some("nginx"));
+        assert_eq!(base_name(b""), None);
+        let own = std::env::current_exe().unwrap();
+        let own = own.file_name().unwrap().to_str().unwrap();
+        assert!(own.len() > 15 && has_name(std::process::id(), own), "{own}");
+        assert!(!has_name(std::process::id(), "nobody"));
+    }
+}
