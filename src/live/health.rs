@@ -136,7 +136,7 @@ impl fmt::Display for Incomplete {
             Self::OwnersUnknown(sockets) => write!(
                 f,
                 "{sockets} more leaked sockets may belong to these processes: their owner is not \
-                 known (see `sockleak --explain unknown`)"
+                 known (see `sockleak --explain unknown`), or they have more holders than are listed"
             ),
             Self::AgeUnknown(sockets) => write!(
                 f,

@@ -4,6 +4,7 @@
 //! and `host`; `report` and `command` use it.
 
 pub mod health;
+pub mod holders;
 pub mod monitor;
 mod notes;
 pub mod schedule;

@@ -10,14 +10,14 @@
 //! - transitions that happen while a scan runs are applied after it. A transition older than the
 //!   reading of its socket is history: it can say since when, not what is.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::mem;
 
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
-use smallvec::SmallVec;
 
+use super::holders::{HolderList, Room, Sharers};
 use super::notes::Notes;
 pub use super::tracked::Tracked;
 use crate::sock::age::{SLACK_NS, Since, Tick};
@@ -45,6 +45,7 @@ pub struct Table {
     socks: IndexMap<SockPtr, Tracked, FxBuildHasher>,
     queues: HashMap<SockPtr, Queue>,
     processes: FxHashMap<Pid, Process>,
+    room: Room,
     /// What events have said that counts once a scan has found the sockets.
     notes: Notes,
     /// Sockets in CLOSE_WAIT, each with the one that its holder shut down for it.
@@ -69,8 +70,8 @@ struct Scan {
     deferred: Vec<Transition>,
     /// Processes that have exited since, and when they began.
     exited: Vec<(Pid, u64)>,
-    /// Processes that share the descriptors of another one, which is the key.
-    sharers: FxHashMap<Pid, Vec<Pid>>,
+    /// Processes that share their descriptors.
+    sharers: Sharers,
 }
 
 /// A listener whose accept queue is not empty.
@@ -78,8 +79,8 @@ struct Scan {
 pub struct Queue {
     /// The listener.
     pub listener: Listener,
-    /// Every descriptor that refers to it.
-    pub holders: SmallVec<[Holder; 1]>,
+    /// The descriptors that refer to it.
+    pub holders: HolderList,
 }
 
 impl Table {
@@ -92,6 +93,7 @@ impl Table {
             socks: IndexMap::with_capacity_and_hasher(capacity.min(ROOM), FxBuildHasher),
             queues: HashMap::new(),
             processes: FxHashMap::default(),
+            room: Room::default(),
             notes: Notes::default(),
             relays: FxHashMap::default(),
             scan: None,
@@ -138,8 +140,22 @@ impl Table {
         self.queues.values()
     }
 
-    /// Every descriptor through which a socket is held, or else its listener is.
+    /// The descriptors through which a socket is held, or else its listener is.
     pub fn holders<'a>(&'a self, tracked: &'a Tracked) -> &'a [Holder] {
+        self.holder_list(tracked)
+    }
+
+    /// How many descriptors of this kind are not listed.
+    pub fn holders_omitted(&self, tracked: &Tracked) -> u32 {
+        self.holder_list(tracked).omitted()
+    }
+
+    /// Whether a process has descriptors that are not listed.
+    pub fn is_partly_listed(&self, pid: Pid) -> bool {
+        self.room.has_omitted(pid)
+    }
+
+    fn holder_list<'a>(&'a self, tracked: &'a Tracked) -> &'a HolderList {
         match tracked.listener.and_then(|listener| self.queues.get(&listener)) {
             Some(queue) => &queue.holders,
             None => &tracked.holders,
@@ -228,13 +244,14 @@ impl Table {
             began: ktime,
             deferred: Vec::new(),
             exited: Vec::new(),
-            sharers: FxHashMap::default(),
+            sharers: Sharers::default(),
         });
         self.full = false;
         self.has_bereft = false;
         self.ending = false;
         self.queues.clear();
         self.processes.clear();
+        self.room = Room::default();
     }
 
     /// Takes a record; of a scan, or a transition.
@@ -242,15 +259,15 @@ impl Table {
         match record {
             Record::Transition(transition) => self.apply(transition),
             Record::Held(holder, sock) => {
-                if let Some(tracked) = self.see(&sock) {
+                if let Some((tracked, room)) = self.see(&sock) {
                     tracked.listener = None;
-                    insert_sorted(&mut tracked.holders, holder);
+                    tracked.holders.add(holder, room);
                 }
             }
             Record::Queued(listener, sock) => {
                 // Accepted in the meantime, it is more than queued.
                 if self.is_queued(listener, &sock)
-                    && let Some(tracked) = self.see(&sock)
+                    && let Some((tracked, _)) = self.see(&sock)
                     && tracked.holders.is_empty()
                 {
                     tracked.listener = Some(listener);
@@ -259,13 +276,13 @@ impl Table {
             // That it exists says nothing more of a socket with a descriptor or in a queue.
             Record::Unheld(sock) => drop(self.see(&sock)),
             Record::Listener(holder, listener) => {
-                let new = || Queue { listener: listener.clone(), holders: SmallVec::new() };
+                let new = || Queue { listener: listener.clone(), holders: HolderList::default() };
                 let queue = self.queues.entry(listener.sock).or_insert_with(new);
-                insert_sorted(&mut queue.holders, holder);
+                queue.holders.add(holder, &mut self.room);
             }
             Record::SameFiles(pid, other) => {
                 if let Some(scan) = &mut self.scan {
-                    scan.sharers.entry(other).or_default().push(pid);
+                    scan.sharers.note(pid, other);
                 }
             }
             Record::Exit(pid, start_time) => self.exit(pid, start_time),
@@ -360,23 +377,13 @@ impl Table {
     /// Adds the processes that share the descriptors of a holder.
     fn add_sharers(&mut self) {
         let sharers = self.scan.as_mut().map(|scan| mem::take(&mut scan.sharers));
-        let Some(sharers) = sharers.filter(|sharers| !sharers.is_empty()) else {
+        let Some(mut sharers) = sharers.filter(|sharers| !sharers.is_empty()) else {
             return;
         };
-        let add = |holders: &mut SmallVec<[Holder; 1]>| {
-            let shared = |&holder: &Holder| {
-                let others = sharers.get(&holder.pid).into_iter().flatten();
-                others.map(move |&pid| Holder { pid, ..holder })
-            };
-            let more: Vec<_> = holders.iter().flat_map(shared).collect();
-            if !more.is_empty() {
-                holders.extend(more);
-                holders.sort_unstable();
-                holders.dedup();
-            }
-        };
-        self.socks.values_mut().for_each(|tracked| add(&mut tracked.holders));
-        self.queues.values_mut().for_each(|queue| add(&mut queue.holders));
+        let lists = self.socks.values_mut().map(|tracked| &mut tracked.holders);
+        let lists = lists.chain(self.queues.values_mut().map(|queue| &mut queue.holders));
+        lists.for_each(|list| sharers.add_to(list, &mut self.room));
+        sharers.end(&mut self.room);
     }
 
     fn finish_scan(&mut self) {
@@ -387,57 +394,13 @@ impl Table {
         exited.into_iter().for_each(|(pid, start_time)| self.exit(pid, start_time));
     }
 
-    /// Notes that a process has exited; [`Table::forget_exited`] does the rest.
-    fn exit(&mut self, pid: Pid, start_time: u64) {
-        if let Some(scan) = &mut self.scan {
-            scan.exited.push((pid, start_time));
-        } else if let hash_map::Entry::Occupied(known) = self.processes.entry(pid)
-            // Otherwise the number is another process's already.
-            && known.get().start_time <= start_time
-        {
-            known.remove();
-            self.exited.insert(pid);
-        }
-    }
-
-    /// Removes the holders that have exited. A socket that has lost its last one is closed, or in
-    /// the hands of a process that no scan has seen with it; where no event will tell which, it is
-    /// removed. Says whether there was such a socket, which only another scan can find.
-    pub fn forget_exited(&mut self) -> bool {
-        let exited = mem::take(&mut self.exited);
-        if exited.is_empty() {
-            return false;
-        }
-        for queue in self.queues.values_mut() {
-            queue.holders.retain(|holder| !exited.contains(&holder.pid));
-            self.has_bereft |= queue.holders.is_empty();
-        }
-        let mut any = false;
-        self.socks.retain(|_, tracked| {
-            if !tracked.lose_holders(&exited) {
-                return true;
-            }
-            if is_followed(tracked.state, self.watched) {
-                tracked.is_bereft = true;
-                self.unscanned += 1;
-                return true;
-            }
-            any = true;
-            // Leaked, if somebody else has it: that cannot wait.
-            self.has_bereft |=
-                tracked.state == State::Close && tracked.flags.contains(SockFlags::CONNECTED);
-            false
-        });
-        any
-    }
-
     fn scan_began(&self) -> u64 {
         self.scan.as_ref().map_or(0, |scan| scan.began)
     }
 
     /// Brings a socket up to date with what the scan has read of it; `None` where it is not one
-    /// to keep.
-    fn see(&mut self, sock: &Sock) -> Option<&mut Tracked> {
+    /// to keep. With the room for its holders.
+    fn see(&mut self, sock: &Sock) -> Option<(&mut Tracked, &mut Room)> {
         if !self.wants(sock) {
             return None;
         }
@@ -451,7 +414,7 @@ impl Table {
             }
             fresh
         };
-        match self.socks.entry(sock.sock) {
+        let tracked = match self.socks.entry(sock.sock) {
             Entry::Occupied(entry) => {
                 let known = entry.into_mut();
                 let same = known.is(sock.conn, sock.cookie);
@@ -464,18 +427,19 @@ impl Table {
                     self.ending |= fresh.is_ending();
                     *known = fresh;
                 }
-                Some(known)
+                known
             }
             Entry::Vacant(_) if full => {
                 self.full = true;
-                None
+                return None;
             }
             Entry::Vacant(entry) => {
                 let fresh = fresh();
                 self.ending |= fresh.is_ending();
-                Some(entry.insert(fresh))
+                entry.insert(fresh)
             }
-        }
+        };
+        Some((tracked, &mut self.room))
     }
 
     /// Whether a socket belongs into the table. The programs have asked the same (`is_wanted()`),
@@ -506,11 +470,6 @@ fn is_followed(state: State, watched: StateSet) -> bool {
     state == State::CloseWait || state != State::Close && watched.contains(state)
 }
 
-fn insert_sorted(holders: &mut SmallVec<[Holder; 1]>, holder: Holder) {
-    if let Err(place) = holders.binary_search(&holder) {
-        holders.insert(place, holder);
-    }
-}
-
+mod exits;
 #[cfg(test)]
 pub(super) mod tests;

@@ -2,12 +2,10 @@
 
 use std::num::NonZeroU64;
 
-use rustc_hash::FxHashSet;
-use smallvec::SmallVec;
-
+use super::holders::HolderList;
 use crate::sock::age::{self, Since, Tick};
 use crate::sock::conn::{Conn, SockPtr};
-use crate::sock::event::{Holder, Pid, Progress, Sock, SockFlags, Transition};
+use crate::sock::event::{Progress, Sock, SockFlags, Transition};
 use crate::sock::leak::{self, Facts, Judgement};
 use crate::sock::state::State;
 
@@ -44,8 +42,8 @@ pub struct Tracked {
     pub flags: SockFlags,
     /// The listener in whose accept queue it waits.
     pub listener: Option<SockPtr>,
-    /// Every descriptor that refers to it. Nearly always there is one.
-    pub holders: SmallVec<[Holder; 1]>,
+    /// The descriptors that refer to it. Nearly always there is one.
+    pub holders: HolderList,
     /// When a scan last read it.
     pub(crate) seen: u64,
     /// How far the program and its peer had come then.
@@ -95,7 +93,7 @@ impl Tracked {
             state: transition.new,
             flags: transition.flags,
             listener: None,
-            holders: SmallVec::new(),
+            holders: HolderList::default(),
             seen: 0,
             progress: transition.progress,
             was_seen_to_enter: true,
@@ -130,7 +128,7 @@ impl Tracked {
             state: sock.state,
             flags: sock.flags,
             listener: None,
-            holders: SmallVec::new(),
+            holders: HolderList::default(),
             seen,
             progress: sock.progress,
             was_seen_to_enter: false,
@@ -294,13 +292,6 @@ impl Tracked {
     /// Whether only a scan can tell who has it.
     pub(crate) fn awaits_scan(&self) -> bool {
         self.seen == 0 || self.is_bereft
-    }
-
-    /// Removes the holders that have exited; says whether that was the last of them.
-    pub(crate) fn lose_holders(&mut self, exited: &FxHashSet<Pid>) -> bool {
-        let before = self.holders.len();
-        self.holders.retain(|holder| !exited.contains(&holder.pid));
-        before > 0 && self.holders.is_empty()
     }
 
     /// Whether no program will ever refer to it.

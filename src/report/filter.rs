@@ -76,15 +76,13 @@ impl Filter {
     }
 
     /// Whether a row that it does not show may be one of those that were asked for: nobody knows
-    /// whose it is.
+    /// whose it is, or not all of its holders are listed.
     pub fn may_miss(&self, row: &SocketRow<'_>) -> bool {
         let of_anybody =
             Self { pid: Vec::new(), comm: Vec::new(), uid: Vec::new(), ..self.clone() };
         let is_near = self.homes.as_ref().is_none_or(|homes| homes.contains(&row.netns));
-        self.is_on_processes()
-            && row.ownership == Ownership::Unknown
-            && is_near
-            && of_anybody.matches(row)
+        let is_known = row.ownership != Ownership::Unknown && row.holders_omitted == 0;
+        self.is_on_processes() && !is_known && is_near && of_anybody.matches(row)
     }
 
     /// Whether a row that it does not show may be old enough: one look cannot date it.

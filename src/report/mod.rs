@@ -183,7 +183,7 @@ impl<'a> Report<'a> {
         let named = |process: &ProcessRow<'_>| (process.pid, process.start_time);
         let leaked = self.processes.iter().map(|process| (named(process), process.leaked));
         trend.sample(ktime, leaked);
-        for process in &mut self.processes {
+        for process in self.processes.iter_mut().filter(|process| !process.at_least) {
             let Some(growth) = trend.of(named(process)) else {
                 continue;
             };

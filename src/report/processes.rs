@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::counts::{Counts, OfListener, OfProcess};
+use super::row::is_zero;
 use super::sockets::{by_process, oldest};
 use crate::live::table::{Queue, Table};
 use crate::sock::conn::{Endpoint, SockPtr};
@@ -35,6 +36,9 @@ pub struct ProcessRow<'a> {
     pub leaked: usize,
     /// How many stranded ones.
     pub stranded: usize,
+    /// Whether these two are bounds from below: not all of its descriptors are listed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
     /// How many descriptors it has open.
     pub open_fds: Option<u32>,
     /// How many it may have open.
@@ -89,8 +93,11 @@ pub struct ListenerRow<'a> {
     pub comm: Option<&'a str>,
     /// Its descriptors for it.
     pub fds: Vec<u32>,
-    /// Every process that has it open.
+    /// Every process that has it open, as far as they are listed.
     pub holders: Vec<ListenerHolder<'a>>,
+    /// How many more descriptors refer to it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub holders_omitted: u32,
     /// How many connections wait.
     pub backlog: u32,
     /// How many may.
@@ -117,6 +124,7 @@ pub struct ListenerHolder<'a> {
 pub(super) fn rows<'a>(table: &'a Table, counts: &Counts) -> Vec<ProcessRow<'a>> {
     let row = |(&pid, counts): (&Pid, &OfProcess)| {
         let process = table.process(pid);
+        let at_least = table.is_partly_listed(pid);
         ProcessRow {
             pid,
             start_time: process.map_or(0, |process| process.start_time),
@@ -128,7 +136,8 @@ pub(super) fn rows<'a>(table: &'a Table, counts: &Counts) -> Vec<ProcessRow<'a>>
             stranded: counts.stranded,
             open_fds: process.map(|process| process.open_fds),
             fd_limit: process.map(|process| process.fd_limit),
-            descriptors: process.map(|process| descriptors(process, counts)),
+            at_least,
+            descriptors: process.filter(|_| !at_least).map(|process| descriptors(process, counts)),
             leaked_per_minute: None,
             exhausted_in_seconds: None,
         }
@@ -190,6 +199,7 @@ pub(super) fn listeners<'a>(table: &'a Table, counts: &Counts) -> Vec<ListenerRo
             comm: comm(table, pid),
             fds: fds.unwrap_or_default(),
             holders,
+            holders_omitted: queue.holders.omitted(),
             backlog: listener.backlog,
             max_backlog: listener.max_backlog,
             never_accepted,

@@ -71,6 +71,9 @@ pub struct SocketRow<'a> {
     /// The holder's descriptors for this socket, or for its listener.
     #[serde(rename = "fds", serialize_with = "fds")]
     pub holders: Holders<'a>,
+    /// How many more descriptors refer to the socket, or to its listener: of this process or of others.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub holders_omitted: u32,
     /// How it is held.
     pub ownership: Ownership,
     /// The io_uring of the holder that has the socket in its table: its descriptor,
@@ -224,6 +227,11 @@ pub(super) fn maybe_farewell(tracked: &Tracked, verdict: Option<Verdict>) -> boo
     let few = tracked.unread_bytes().filter(|&bytes| bytes <= FAREWELL_BYTES);
     verdict == Some(Verdict::DataUnread)
         && few.is_some_and(|bytes| u64::from(bytes) < tracked.data_received())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+pub(super) fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 fn fds<S: Serializer>(holders: &Holders<'_>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -124,14 +124,13 @@ impl<'a> Sockets<'a> {
                 continue;
             }
             let before = places.len();
-            let (mut passes, mut is_undated) = (false, false);
+            let (mut passes, mut may_miss, mut is_undated) = (false, false, false);
             let lasting = context.lasting(tracked, verdict);
             for first in firsts(table, tracked) {
                 let place = Place { lasting, index, first };
                 let row = || context.row(place, sock, tracked, judgement);
                 if is_filtered && !query.filter.matches(&row()) {
-                    let is_missed = class == Class::Leaked && query.filter.may_miss(&row());
-                    counts.without_owner += usize::from(has_settled && is_missed);
+                    may_miss |= class == Class::Leaked && query.filter.may_miss(&row());
                     is_undated |= class == Class::Leaked && query.filter.may_be_older(&row());
                     continue;
                 }
@@ -146,6 +145,7 @@ impl<'a> Sockets<'a> {
                 }
             }
             counts.undated += usize::from(is_undated && has_settled && !passes);
+            counts.without_owner += usize::from(has_settled && may_miss && !passes);
             if passes && counts_at_all {
                 counts.add_socket(tracked, judgement);
             }
@@ -319,6 +319,7 @@ impl<'a> Context<'a> {
             comm: process.map(|process| &*process.comm),
             uid: process.map(|process| process.uid),
             holders,
+            holders_omitted: table.holders_omitted(tracked),
             ownership: row::ownership(tracked, pid),
             ring_fd: ring.map(|holder| holder.fd),
             ring_slot: ring.and_then(|holder| holder.slot),

@@ -251,6 +251,9 @@ fn verdict(row: &SocketRow<'_>, out: &mut Vec<u8>) -> io::Result<()> {
     if let Some(relay) = row.relay {
         write!(out, ", waits for {}", relay.remote)?;
     }
+    if row.holders_omitted > 0 {
+        write!(out, ", +{} holders", row.holders_omitted)?;
+    }
     if row.inherited {
         write!(out, ", inherited")?;
     }
@@ -412,8 +415,9 @@ impl Display for ProcessLine<'_> {
             }
             Shown::States(_) => counts.push((process.rows, "listed")),
         }
+        let bound = if process.at_least { ">=" } else { "" };
         for (count, word) in counts.into_iter().filter(|&(count, _)| count > 0) {
-            write!(f, "{count} {word}, ")?;
+            write!(f, "{bound}{count} {word}, ")?;
         }
         match (process.open_fds, process.fd_limit) {
             (Some(open), Some(limit)) => write!(f, "{open} of {limit} descriptors open")?,
@@ -480,6 +484,9 @@ impl Display for ListenerLine<'_> {
             0 | 1 => {}
             2 => f.write_str(" and another process")?,
             several => write!(f, " and {} other processes", several - 1)?,
+        }
+        if self.0.holders_omitted > 0 {
+            write!(f, ", +{} holders", self.0.holders_omitted)?;
         }
         if let Some(fd) = self.0.fds.first() {
             write!(f, ", fd {fd}")?;
