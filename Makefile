@@ -13,7 +13,7 @@ RUNNER     := CARGO_TARGET_$(subst -,_,$(shell echo $(TRIPLE) | tr a-z A-Z))_RUN
 MAX_SIZE   := 5000000
 DIST       := sockleak-$(VERSION)-$(TRIPLE)
 
-.PHONY: setup build run demo test check assets install static dist test-kernels bench clean
+.PHONY: setup build run demo test check assets install static dist test-kernels bench soak clean
 
 # What the build needs. `libelf` and `zlib` have no program to look for, so their headers stand in.
 setup:
@@ -102,6 +102,12 @@ bench: build
 	    --criterion $(TARGET_DIR)/criterion --json $(TARGET_DIR)/bench.json \
 	    $(if $(QUICK),--quick) \
 	    $(if $(AGAINST),--against $(AGAINST),$(if $(QUICK),,--page docs/performance.md))
+
+# Compares `watch` with the truth under mixed churn, for MINUTES (10).
+MINUTES := 10
+soak: build
+	@tools/need.sh python3:python3
+	$(AS_ROOT) python3 -B benches/soak.py $(SOCKLEAK) $(MINUTES)
 
 clean:
 	cargo clean

@@ -109,6 +109,6 @@ debugger of the same user's can attach.";
 const OVERHEAD: &str = "\
 Each transition into or out of a watched state costs some hundred nanoseconds. A scan visits every
 open file of the host: some milliseconds for ten thousand. watch scans at each interval while
-something is leaked, but never spends more than one percent of one core on scans, on average; on a
+something is leaked, but never spends more than --scan-budget of one core on scans, on average; on a
 host with a hundred thousand leaked sockets it scans every few seconds. While nothing is leaked it
 scans once a minute.";

@@ -117,6 +117,7 @@ pub(crate) struct Row {
     pub(crate) ownership: String,
     pub(crate) relay: Option<Relay>,
     pub(crate) inherited: Option<Value>,
+    pub(crate) holders_omitted: Option<u32>,
     pub(crate) ring_fd: Option<i32>,
     pub(crate) ring_slot: Option<u32>,
     pub(crate) peer_pid: Option<u32>,

@@ -19,7 +19,8 @@ NOBODY = 65534
 
 def leak(listener):
     """A connection whose peer is gone."""
-    with socket.create_connection(listener.getsockname()):
+    with socket.socket() as client:
+        client.connect(listener.getsockname())
         return listener.accept()[0]
 
 

@@ -21,6 +21,7 @@ mod doctor;
 mod draining;
 mod ending;
 mod events;
+mod exits;
 mod explain;
 mod farewells;
 mod filters;
