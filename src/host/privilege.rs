@@ -1,7 +1,7 @@
 //! What this process may do, and what each feature must be allowed to do.
 //!
 //! Found by trying on 6.18, tested on 5.10, 6.1, 6.12 and 7.3. The one place where it is written
-//! down: errors, `doctor`, the manual and the README take it from here.
+//! down: errors, `doctor`, the manual and docs/privileges.md take it from here.
 
 use std::os::unix::fs::MetadataExt;
 use std::{fmt, fs, io};
@@ -228,7 +228,7 @@ mod tests {
 
     use super::*;
 
-    /// A row of the README's table.
+    /// A row of the table in docs/privileges.md.
     fn row(feature: &Feature) -> String {
         let needs =
             feature.needs.iter().map(|need| format!("`{}` {}", need.capability, need.purpose));
@@ -237,11 +237,10 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_the_same_table() {
-        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-        let readme = std::fs::read_to_string(readme).unwrap();
+    fn the_documentation_has_the_same_table() {
+        let page = include_str!("../../docs/privileges.md");
         for feature in FEATURES {
-            assert!(readme.contains(&row(&feature)), "no line {}", row(&feature));
+            assert!(page.contains(&row(&feature)), "no line {}", row(&feature));
         }
     }
 
