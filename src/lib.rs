@@ -1,7 +1,7 @@
 //! Finds leaked TCP sockets on a running Linux host and says who holds them.
 //!
-//! A connection is leaked when its peer is gone and the local program still keeps it: the kernel
-//! leaves it in CLOSE_WAIT until somebody calls `close()`.
+//! A socket is leaked when its connection is over and something still keeps it: a descriptor that
+//! nobody closed, or a place in an accept queue that nobody empties. [`sock::leak`] decides.
 //!
 //! Two rules decide everything here. *Events give timing; the scan gives truth*: the tracepoint
 //! says when a socket entered a state, and never who owns it. *Never guess*: what is unknown
@@ -17,13 +17,35 @@
 //!   all connections, by hash                    (when to scan: schedule)
 //! ```
 //!
-//! Most sockets leave a watched state within a moment. In the kernel, `watch` holds back what enters
-//! until it reports: only what has stayed until then comes through.
+//! # Rooms
 //!
-//! One thread: follow the ring, apply, and on each tick scan if there is a reason, build a report,
-//! render it. (While a scan lasts, others read the iterators for it; and others help to write a long
-//! table.) Only [`probe`] touches libbpf; [`event`], [`table`], [`report`] and [`view`] are pure
-//! and are tested without privilege.
+//! Each module is a room. A room uses only rooms below it.
+//!
+//! | room | what lives there |
+//! | --- | --- |
+//! | [`command`], [`exit`] | a subcommand each: options and wiring; how a run ends |
+//! | [`cli`] | options that subcommands share, and parsers of their values |
+//! | [`view`] | text, JSON, events: a file for each format; it takes a finished value and writes bytes |
+//! | [`doctor`] | what this host allows: facts, checks, self-test |
+//! | [`report`] | the one input of every view: rows, filters, groups, trends |
+//! | [`probe`] | the only room that names libbpf: load, attach, ring, scan ([`probe::scan`] explains it) |
+//! | [`live`] | what is known now: the table, when to scan, how events and scans meet |
+//! | [`host`] | facts about the machine and this process |
+//! | [`sock`] | what a socket is: address, state, age, verdict; decoding of records |
+//! | `bpf` | programs that run in the kernel; `sockleak.h` has the records |
+//!
+//! `report` and `probe` do not know each other: a [`live::monitor::Monitor`] reads any
+//! [`live::source::Source`], of which the probe is one and the tests' fake another. All rooms but
+//! `probe`, `host`, `doctor` and `command` are pure and tested without privilege.
+//! `docs/house.md` names the files for ten common questions.
+//!
+//! # Threads
+//!
+//! One thread follows the ring, applies what comes, and on each tick scans if there is a reason,
+//! builds a report and renders it. Helpers read iterators during a scan and format long tables.
+//!
+//! Most sockets leave a watched state within a moment. `watch` holds back in the kernel what enters
+//! until it reports: only what has stayed until then comes through.
 
 mod bpf;
 pub mod cli;
