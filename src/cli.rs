@@ -20,24 +20,27 @@ use crate::sock::state::StateSet;
 /// The options of everything that reports leaked sockets.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Also show what is stranded: connections that are not over, but on which nothing happens
+    /// Also show and count what is stranded: connections that are not over, but stand still
     #[arg(long, conflicts_with = "state")]
     pub stranded: bool,
-    /// List the sockets in these states, `all` for every one, whatever is wrong with them; listeners
-    /// only where a process has them open
+    /// List every socket in these states, leaked or not; `all` for all states
+    ///
+    /// Listeners are listed only where a process has them open.
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     pub state: Vec<StateSet>,
-    /// Only sockets in their state for so long, provably (of what is not over: idle for so long)
+    /// Only sockets that have provably been in their state for so long (where IDLE is shown: idle)
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     pub min_age: Option<Duration>,
-    /// What counts as idle: nothing has moved for so long
+    /// Count a connection as idle when nothing has moved on it for so long
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = value::duration)]
     pub idle: Duration,
-    /// How long to wait before the second look at sockets that may be about to leave
+    /// Wait so long before the second look at sockets that may be about to be closed
     #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = value::duration)]
     pub settle: Duration,
-    /// Leave out known leaks: KEY=VALUE,…, of pid, comm, uid, local, remote, port, netns, state and
-    /// verdict, such as port=9000,verdict=eof-read
+    /// Leave out known leaks: KEY=VALUE,…, such as port=9000,verdict=eof-read; may be repeated
+    ///
+    /// Keys are pid, comm, uid, local, remote, port, netns, state and verdict. All keys of a filter
+    /// have to match; a key given twice matches either value.
     #[arg(long, value_name = "FILTER")]
     pub not: Vec<Filter>,
     /// Only sockets held by these processes
@@ -53,13 +56,13 @@ pub struct ReportArgs {
     /// Which connections.
     #[command(flatten)]
     pub conn: ConnArgs,
-    /// What comes first
+    /// Sort rows by this
     #[arg(long, value_name = "KEY", value_enum, default_value_t)]
     pub sort: SortKey,
-    /// Count rows by what they have in common
+    /// Count sockets by what they have in common, instead of listing them
     #[arg(long, value_name = "WHAT", value_enum)]
     pub group_by: Option<GroupBy>,
-    /// Say which process holds the other end, if it is on this host
+    /// Name the process that holds the other end, if it is on this host
     #[arg(long)]
     pub peer: bool,
     /// Leave out the line above the columns
@@ -68,7 +71,7 @@ pub struct ReportArgs {
     /// In which form.
     #[command(flatten)]
     pub format: FormatArgs,
-    /// What the kernel side needs.
+    /// Options of the kernel side.
     #[command(flatten)]
     pub kernel: KernelArgs,
 }
@@ -76,10 +79,10 @@ pub struct ReportArgs {
 /// Which connections.
 #[derive(Debug, Args)]
 pub struct ConnArgs {
-    /// Only with this local end: ADDR[/BITS][:PORT], IPv6 in brackets before a port
+    /// Only with this local end: ADDR, ADDR/BITS, ADDR:PORT or :PORT; IPv6 in brackets before a port
     #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',')]
     pub local: Vec<Address>,
-    /// Only with this remote end, likewise
+    /// Only with this remote end, in the same forms
     #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',')]
     pub remote: Vec<Address>,
     /// Only with this port at either end
@@ -93,7 +96,7 @@ pub struct ConnArgs {
 /// In which form.
 #[derive(Debug, Args)]
 pub struct FormatArgs {
-    /// For people, or for programs: one JSON object a line
+    /// Print for people, or for programs: one JSON object a line
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Short for --format json
@@ -111,10 +114,10 @@ pub enum Format {
     Json,
 }
 
-/// What the kernel side needs.
+/// Options of the kernel side.
 #[derive(Debug, Args)]
 pub struct KernelArgs {
-    /// How many bytes of events may wait: a power of two, at least a page
+    /// Buffer so many bytes of events: a power of two, at least a page
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = value::ring_size)]
     pub ring_size: u32,
     /// Where types come from.
@@ -141,7 +144,7 @@ impl FormatArgs {
 }
 
 impl ReportArgs {
-    /// What to load: programs that scan, and if `follow`, those that see sockets change their state.
+    /// The programs to load: those that scan, and if `follow`, those that see sockets change state.
     pub(crate) fn config(&self, follow: bool) -> Config {
         let followed = StateSet::CLOSE_WAIT.union(self.states());
         Config {
@@ -153,7 +156,7 @@ impl ReportArgs {
         }
     }
 
-    /// What to judge by.
+    /// The rules to judge by.
     pub(crate) fn rules(&self) -> Rules {
         Rules {
             watched: if self.peer { StateSet::ALL } else { self.states() },
@@ -162,7 +165,7 @@ impl ReportArgs {
         }
     }
 
-    /// What to show.
+    /// The rows to show.
     pub(crate) fn query(&self) -> Query {
         let Rules { idle, settle, .. } = self.rules();
         let shown = match (self.state.is_empty(), self.stranded) {

@@ -1,4 +1,4 @@
-//! What a usage error says: one line that names what is wrong, and the remedy.
+//! The text of a usage error: one line that names what is wrong, and the remedy.
 
 use clap::error::{ContextKind, ContextValue};
 

@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// What a shell can pass on, and what looks nearly right.
+    /// Any string that a shell can pass on, and strings that look nearly right.
     fn text() -> impl Strategy<Value = String> {
         prop_oneof![
             any::<String>(),

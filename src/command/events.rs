@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// In which form.
     #[command(flatten)]
     format: FormatArgs,
-    /// What the kernel side needs.
+    /// Options of the kernel side.
     #[command(flatten)]
     kernel: KernelArgs,
 }

@@ -17,7 +17,7 @@ use crate::report::Report;
 /// The options of `list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What is reported.
+    /// Options of the report.
     #[command(flatten)]
     report: ReportArgs,
 }

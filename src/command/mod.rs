@@ -20,20 +20,20 @@ use crate::sock::explain::Topic;
 const EXIT_CODES: &str = "\
 Exit codes: 0 nothing leaked, 1 leaked, 2 usage, 3 could not run, 4 the answer may be incomplete.";
 
-/// Finds leaked TCP sockets: connections whose peer is gone and whose program never closed them.
+/// Finds leaked TCP sockets: their connection is over, and a program still keeps them.
 ///
-/// Says which process and descriptor hold them, for how long, and what kind of bug it is. Without
-/// a subcommand: watch.
+/// Says which process and descriptor hold them, since when, and what kind of bug it is. Without a
+/// subcommand: watch.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Explain a verdict, or an owner `unknown` or `kernel`, with the usual causes and cures, and exit
     #[arg(long, value_name = "VERDICT", global = true)]
     explain: Option<Topic>,
-    /// What to do; nothing means `watch`.
+    /// The subcommand; none means `watch`.
     #[command(subcommand)]
     command: Option<Command>,
-    /// What `watch` takes.
+    /// The options of `watch`.
     #[command(flatten)]
     watch: watch::Args,
 }

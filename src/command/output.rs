@@ -23,7 +23,7 @@ pub(super) fn note(message: impl Display) {
     let _ = writeln!(io::stderr(), "sockleak: {message}");
 }
 
-/// Whether the reader of stdout has gone, as `| head` does, which is no failure.
+/// Returns true if the reader of stdout has gone, as `| head` does: that is no failure.
 ///
 /// # Errors
 /// Any other failure to write.

@@ -20,13 +20,13 @@ use crate::view::text;
 /// The options of `watch`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// How often to look
+    /// Report this often
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = value::interval)]
     pub(super) interval: Duration,
     /// How much of one core scans may use, on average
     #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = value::budget)]
     pub(super) scan_budget: Budget,
-    /// What is reported.
+    /// Options of the report.
     #[command(flatten)]
     pub(super) report: ReportArgs,
 }

@@ -1,7 +1,7 @@
 //! How fast a process leaks, and when it will be out of descriptors.
 //!
-//! The method: a straight line through the last [`WINDOW`] reports of the process, by least
-//! squares. Nothing is said before [`ENOUGH`] reports, and exhaustion is foretold only while the
+//! The method: a straight line through the last `WINDOW` reports of the process, by least
+//! squares. Nothing is said before `ENOUGH` reports, and exhaustion is foretold only while the
 //! slope is more than twice its standard error: a number that goes up and down is no growth.
 
 use std::collections::{HashMap, VecDeque};
