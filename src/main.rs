@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli.run().unwrap_or_else(|error| failed(&format!("{error:#}"), Exit::CannotRun)),
         Err(error) if error.use_stderr() => failed(&one_line(&error), Exit::Usage),
         Err(help) => {
-            // Whether anybody reads it is the reader's business.
+            // Nobody has to read the help.
             let _ = help.print();
             Exit::Clean
         }

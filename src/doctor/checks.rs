@@ -1,4 +1,4 @@
-//! What the facts mean for sockleak. Pure.
+//! Judges what the facts mean for sockleak. Pure.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::host::pidns;
 use crate::host::privilege::{self, CORE, Feature, HIDDEN_BTF, MEMORY, Missing};
 use crate::probe::variants::{Group, KernelFacts, PROGRAMS, Program, queue_bound, surprises};
 
-/// What the maps take, with the ring's default size: what old kernels count as locked memory.
+/// Memory of the maps, with the ring's default size, which old kernels count as locked.
 const LOCKED_BYTES: u64 = 16 << 20;
 
 const UPGRADE: &str = "use a newer kernel";
@@ -93,7 +93,7 @@ struct Work {
     name: &'static str,
     groups: &'static [Group],
     what: &'static str,
-    /// What is said where no program can do it.
+    /// The message where no program can do it.
     without: &'static str,
 }
 

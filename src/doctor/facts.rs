@@ -1,4 +1,4 @@
-//! What is to be known of a host, read from wherever it is told.
+//! Facts about a host, read from the kernel and from /proc and /sys.
 
 use std::fs;
 use std::path::Path;
@@ -11,30 +11,30 @@ use crate::host::{clock, pidns, seccomp};
 use crate::probe::KernelTypes;
 use crate::probe::variants::KernelFacts;
 
-/// What is known of a host.
+/// Facts about a host.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The kernel's release, such as 6.1.0-49-cloud-amd64.
     pub release: String,
     /// The architecture.
     pub machine: String,
-    /// What the kernel's BTF tells; or why there is none.
+    /// Facts from the kernel's BTF; or why there is none.
     pub types: Result<Types, String>,
     /// For each feature, what it lacks.
     pub missing: Vec<(Feature, Missing)>,
-    /// Whether a seccomp filter refuses bpf(); not known without the capabilities.
+    /// True if a seccomp filter refuses bpf(); not known without the capabilities.
     pub seccomp: Option<bool>,
-    /// Whether our user namespace is not the host's.
+    /// True if our user namespace is not the host's.
     pub in_user_namespace: bool,
     /// How long a tick of the kernel's clock takes.
     pub tick: Duration,
     /// Our own PID, as we see it.
     pub pid: u32,
-    /// What files tell.
+    /// Facts from files.
     pub files: Files,
 }
 
-/// What the kernel's BTF tells of it.
+/// Facts from the kernel's BTF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Types {
     /// Told by a file, and not by the kernel.
@@ -45,7 +45,7 @@ pub struct Types {
     pub task_iterators: bool,
     /// The ring buffer.
     pub ring_buffer: bool,
-    /// What decides which programs are loaded.
+    /// The facts that decide which programs are loaded.
     pub kernel: KernelFacts,
     /// BPF's memory counts as locked memory.
     pub counts_locked_memory: bool,
@@ -53,12 +53,12 @@ pub struct Types {
     pub mptcp: bool,
 }
 
-/// What files tell.
+/// Facts from files in /proc and /sys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
     /// The types of file systems that are mounted.
     pub mounted: Vec<String>,
-    /// Of `none [integrity] confidentiality`, the one in brackets.
+    /// The word in brackets of `none [integrity] confidentiality`.
     pub lockdown: Option<String>,
     /// kernel.unprivileged_bpf_disabled.
     pub unprivileged_bpf_disabled: Option<u32>,
@@ -136,7 +136,7 @@ impl Files {
         }
     }
 
-    /// Whether a file system of this type is mounted.
+    /// Returns true if a file system of this type is mounted.
     pub fn has_mounted(&self, kind: &str) -> bool {
         self.mounted.iter().any(|mounted| mounted == kind)
     }

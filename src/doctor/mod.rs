@@ -12,7 +12,7 @@ pub use self::self_test::SelfTest;
 /// Raised when a field changes its meaning; fields are only ever added.
 pub const SCHEMA: u32 = 1;
 
-/// What this host allows.
+/// A diagnosis of this host.
 #[derive(Clone, Debug, Serialize)]
 pub struct Diagnosis {
     /// [`SCHEMA`].
@@ -23,12 +23,12 @@ pub struct Diagnosis {
     pub arch: String,
     /// A line for each thing that matters.
     pub checks: Vec<Check>,
-    /// Whether it finds what was planted.
+    /// The result of the self-test.
     pub self_test: SelfTest,
 }
 
 impl Diagnosis {
-    /// Whether sockleak can work here.
+    /// Returns true if sockleak can work here.
     pub fn is_fit(&self) -> bool {
         let missing = |check: &Check| check.status == Status::Missing;
         !self.checks.iter().any(missing) && self.self_test.passed()
@@ -38,17 +38,17 @@ impl Diagnosis {
 /// One thing that matters. Without numbers that change from run to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What, in a word.
+    /// Its name.
     pub name: &'static str,
-    /// Whether it is there.
+    /// Its status.
     pub status: Status,
-    /// What was found.
+    /// The finding.
     pub detail: String,
-    /// What to do about it, where something can be done.
+    /// The remedy, where there is one.
     pub remedy: Option<String>,
 }
 
-/// Whether a thing is there.
+/// Status of a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {

@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// A ring of this size is enough, and is a multiple of every page size.
 const RING_SIZE: u32 = 1 << 20;
 
-/// What the self-test has found.
+/// Result of the self-test.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SelfTest {
     /// How many sockets were planted, each with another verdict.
@@ -41,13 +41,13 @@ pub struct SelfTest {
     pub wrong_owners: usize,
     /// How long it took, from loading the programs on.
     pub seconds: f64,
-    /// Whether it had a network namespace of its own, and did not use the present one.
+    /// True if it had a network namespace of its own, and did not use the present one.
     pub own_network_namespace: bool,
     /// Why it could not be done to its end.
     pub error: Option<String>,
 }
 
-/// Whether such a kernel can show a verdict. What waits in an accept queue has no descriptor: a
+/// Returns true if such a kernel can show a verdict. A connection that waits in an accept queue has no descriptor: a
 /// program has to walk along the queue.
 fn can_show(kernel: KernelFacts, verdict: Verdict) -> bool {
     let walks = |group| PROGRAMS.iter().any(|it| it.group == group && it.is_for(kernel));
@@ -58,7 +58,7 @@ fn can_show(kernel: KernelFacts, verdict: Verdict) -> bool {
 }
 
 impl SelfTest {
-    /// Whether everything was found.
+    /// Returns true if everything was found.
     pub fn passed(&self) -> bool {
         self.error.is_none()
             && self.planted > 0

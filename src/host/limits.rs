@@ -12,9 +12,9 @@ const ADDRESS_SPACE: u64 = 64 << 20;
 /// A limit that is too low. Prints with its remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TooLow {
-    /// Of descriptors.
+    /// The limit of descriptors.
     Descriptors(u64),
-    /// Of address space, in bytes.
+    /// The limit of address space, in bytes.
     AddressSpace(u64),
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 /// The inode of the host's: `PROC_PID_INIT_INO` in the kernel.
 pub const INITIAL: u32 = 0xEFFF_FFFC;
 
-/// What to do about what cannot be seen from another.
+/// The remedy where processes cannot be seen from another.
 pub const REMEDY: &str = "run it in the host's (docker run --pid=host)";
 
 /// The inode of our PID namespace.
@@ -19,7 +19,7 @@ pub fn own() -> io::Result<u32> {
     of_proc(Path::new("/proc"))
 }
 
-/// Whether there are processes that we cannot see, because we are not in the host's.
+/// Returns true if we are not in the host's, so that there are processes that we cannot see.
 pub fn is_inner() -> bool {
     own().is_ok_and(|own| own != INITIAL)
 }

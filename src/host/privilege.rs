@@ -1,4 +1,4 @@
-//! What this process may do, and what each feature must be allowed to do.
+//! Capabilities that this process has, and those that each feature needs.
 //!
 //! Found by trying on 6.18, tested on 5.10, 6.1, 6.12 and 7.3. The one place where it is written
 //! down: errors, `doctor`, the manual and docs/privileges.md take it from here.
@@ -19,7 +19,7 @@ const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 pub struct Need {
     /// The capability.
     pub capability: Capability,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: &'static str,
 }
 
@@ -28,11 +28,11 @@ pub struct Need {
 pub struct Feature {
     /// The name of its check in `doctor`.
     pub name: &'static str,
-    /// What it is.
+    /// The feature in words.
     pub what: &'static str,
     /// All of these.
     pub needs: &'static [Need],
-    /// What happens without.
+    /// The consequence where they are missing.
     pub without: &'static str,
 }
 
@@ -89,7 +89,7 @@ impl Feature {
         Missing { capabilities: self.needs.iter().map(|need| need.capability).collect() }
     }
 
-    /// Those of its capabilities that are not held.
+    /// Its capabilities that are not held.
     pub fn missing(&self) -> Missing {
         let user_namespace = in_user_namespace();
         let is_missing = |capability: &Capability| user_namespace || !held(*capability);
@@ -106,7 +106,7 @@ pub struct Missing {
 }
 
 impl Missing {
-    /// Whether nothing is missing.
+    /// Returns true if nothing is missing.
     pub fn is_empty(&self) -> bool {
         self.capabilities.is_empty()
     }
@@ -122,10 +122,10 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Whether everything can work that has to.
+/// Checks the capabilities without which nothing works.
 ///
 /// # Errors
-/// What is missing.
+/// The missing capabilities.
 pub fn check() -> Result<(), Missing> {
     let missing = CORE.missing();
     match missing.is_empty() {
@@ -134,21 +134,21 @@ pub fn check() -> Result<(), Missing> {
     }
 }
 
-/// Whether it is held. `CAP_SYS_ADMIN` includes those that were split off from it.
+/// Returns true if it is held. `CAP_SYS_ADMIN` includes those that were split off from it.
 pub fn held(capability: Capability) -> bool {
     let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
     let split_off = matches!(capability, Capability::CAP_BPF | Capability::CAP_PERFMON);
     has(capability) || split_off && has(Capability::CAP_SYS_ADMIN)
 }
 
-/// Whether this is a user namespace other than the host's: what is held there counts for what
-/// belongs to it, and BPF belongs to the host.
+/// Returns true in a user namespace other than the host's. Capabilities that are held there count
+/// only for resources of that namespace, and BPF is the host's.
 pub fn in_user_namespace() -> bool {
     // A kernel without CONFIG_USER_NS has one namespace only.
     fs::metadata("/proc/self/ns/user").is_ok_and(|own| own.ino() != INITIAL_USER_NAMESPACE)
 }
 
-/// What to do about missing capabilities.
+/// The remedy for missing capabilities.
 pub fn remedy() -> &'static str {
     remedy_for(in_user_namespace())
 }
@@ -184,7 +184,7 @@ fn empty_bounding_set() -> io::Result<()> {
     if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
         return Ok(());
     }
-    // What this kernel does not know is in no set.
+    // A capability that this kernel does not know is in no set.
     let is_in = |&one: &Capability| caps::has_cap(None, CapSet::Bounding, one).unwrap_or(false);
     let mut all = caps::all().into_iter().filter(is_in);
     all.try_for_each(|one| caps::drop(None, CapSet::Bounding, one)).map_err(failed)

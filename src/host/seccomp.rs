@@ -1,4 +1,4 @@
-//! Whether a container's seccomp filter keeps us from bpf().
+//! Detects a seccomp filter, such as a container's, that refuses bpf().
 //!
 //! Docker's and containerd's filters answer EPERM, as the kernel does to who lacks a capability; libbpf
 //! then suspects the limit of locked memory.
@@ -8,11 +8,11 @@ use std::fs;
 use nix::errno::Errno;
 use nix::libc;
 
-/// What to do about it.
+/// The remedy.
 pub const REMEDY: &str = "run it on the host, or in a container whose filter allows bpf() (docker \
                           run --security-opt seccomp=unconfined)";
 
-/// Whether a filter refuses bpf(). Tells it for those only that have the capabilities: to others the
+/// Returns true if a filter refuses bpf(). Can tell it only with the capabilities: to others the
 /// kernel itself may answer the same.
 pub fn refuses_bpf() -> bool {
     bpf_is_refused()

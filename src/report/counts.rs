@@ -1,4 +1,4 @@
-//! What is counted while the rows of a report are found.
+//! Counts that are taken while the rows of a report are found.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use crate::sock::state::State;
 /// Counts of a report.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// Of each process.
+    /// Counts of each process.
     pub(super) processes: FxHashMap<Pid, OfProcess>,
-    /// Of each listener.
+    /// Counts of each listener.
     pub(super) listeners: FxHashMap<SockPtr, OfListener>,
     /// The distinct sockets of each stranded verdict.
     pub(super) stranded: BTreeMap<Verdict, usize>,
@@ -72,7 +72,7 @@ impl Counts {
 
     /// Counts a socket for a process that holds it.
     pub(super) fn add_holder(&mut self, pid: Option<Pid>, tracked: &Tracked, class: Class) {
-        // What waits in a queue takes no descriptor.
+        // A queued connection takes no descriptor.
         if let (Some(pid), None) = (pid, tracked.listener) {
             let process = self.processes.entry(pid).or_default();
             process.leaked += usize::from(class == Class::Leaked);

@@ -12,7 +12,7 @@ use crate::sock::conn::Endpoint;
 use crate::sock::leak::Verdict;
 use crate::sock::state::StateSet;
 
-/// What a row must be like to be shown. What is not said does not matter.
+/// Conditions that a row has to meet to be shown. An empty one does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// In its state (what is not over: idle) for so long, provably.
@@ -44,12 +44,12 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether it lets everything pass.
+    /// Returns true if it lets everything pass.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether the row is shown.
+    /// Returns true if the row is shown.
     pub fn matches(&self, row: &SocketRow<'_>) -> bool {
         self.matches_conn(&row.local, &row.remote, row.netns)
             && self.min_age.is_none_or(|least| u128::from(row.lasting()) >= least.as_nanos())
@@ -59,12 +59,12 @@ impl Filter {
             && !self.not.iter().any(|known| known.matches(row))
     }
 
-    /// Whether it asks for processes.
+    /// Returns true if it has a condition on processes.
     pub fn is_on_processes(&self) -> bool {
         !(self.pid.is_empty() && self.comm.is_empty() && self.uid.is_empty())
     }
 
-    /// Whether it asks for what one of these processes is like.
+    /// Returns true if one of these processes meets the conditions on processes.
     fn matches_a_process(&self, holders: &Holders<'_>) -> bool {
         let matches = |(pid, process): (u32, Option<&crate::sock::event::Process>)| {
             any(&self.pid, |&wanted| pid == wanted)
@@ -110,7 +110,7 @@ impl Filter {
         }
     }
 
-    /// Whether it asks for such a connection.
+    /// Returns true if such a connection meets the conditions on connections.
     pub fn matches_conn(&self, local: &Endpoint, remote: &Endpoint, netns: u32) -> bool {
         any(&self.local, |address| address.matches(local))
             && any(&self.remote, |address| address.matches(remote))

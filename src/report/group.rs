@@ -13,7 +13,7 @@ use crate::sock::conn::SockPtr;
 use crate::sock::leak::Verdict;
 use crate::sock::name;
 
-/// What rows are counted by.
+/// Keys by which sockets are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum GroupBy {
     /// The holder.
@@ -36,7 +36,7 @@ pub struct Grouped {
     /// When: UTC, to the millisecond.
     #[serde(serialize_with = "rfc3339")]
     pub time: SystemTime,
-    /// Whether nothing can be missing or wrong.
+    /// True if nothing can be missing or wrong.
     pub complete: bool,
     /// If something can be: why.
     pub incomplete: Vec<Incomplete>,
@@ -54,7 +54,7 @@ pub struct Grouped {
 /// Sockets with something in common.
 #[derive(Clone, Debug, Serialize)]
 pub struct Group {
-    /// What they have in common.
+    /// The value that they have in common.
     #[serde(serialize_with = "name::serialize")]
     pub key: String,
     /// How many they are.

@@ -30,7 +30,7 @@ use crate::sock::state::StateSet;
 /// Raised when a field changes its meaning; fields are only ever added.
 pub const SCHEMA: u32 = 1;
 
-/// What is leaked now.
+/// A report: the sockets that are leaked now, or that were asked for.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report<'a> {
     /// [`SCHEMA`].
@@ -38,7 +38,7 @@ pub struct Report<'a> {
     /// When: UTC, to the millisecond.
     #[serde(serialize_with = "rfc3339")]
     pub time: SystemTime,
-    /// Whether nothing can be missing or wrong.
+    /// True if nothing can be missing or wrong.
     pub complete: bool,
     /// If something can be: why.
     pub incomplete: Vec<Incomplete>,
@@ -74,12 +74,12 @@ pub enum Shown {
     Leaked,
     /// The stranded ones, too.
     Stranded,
-    /// Those in these states, whatever is wrong with them.
+    /// All in these states, leaked or not.
     States(StateSet),
 }
 
 impl Shown {
-    /// What rows are called.
+    /// The word for rows.
     pub fn word(self) -> &'static str {
         match self {
             Self::Leaked => "leaked",
@@ -89,24 +89,24 @@ impl Shown {
     }
 }
 
-/// What a report is to show.
+/// A question that a report answers.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     /// Which sockets count.
     pub filter: Filter,
     /// Which of them are rows.
     pub shown: Shown,
-    /// What comes first.
+    /// The order of rows.
     pub sort: SortKey,
-    /// What has not moved for so many ns is idle.
+    /// A connection is idle when nothing has moved for so many ns.
     pub idle: u64,
     /// How many ns two looks are apart.
     pub settle: u64,
-    /// Whether to say who holds the other ends.
+    /// True to name the holders of the other ends.
     pub peer: bool,
 }
 
-/// What the rows are sorted by.
+/// Keys by which rows are sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum SortKey {
     /// The oldest first.
@@ -139,7 +139,7 @@ impl Query {
 }
 
 impl<'a> Report<'a> {
-    /// What the table says at this moment.
+    /// Builds the report of the table at this moment.
     pub fn build(
         table: &'a Table,
         query: &Query,

@@ -26,7 +26,7 @@ pub struct ProcessRow<'a> {
     pub comm: Option<&'a str>,
     /// Its effective user.
     pub uid: Option<u32>,
-    /// Whether a signal or a debugger has stopped it.
+    /// True if a signal or a debugger has stopped it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
     /// How many rows are its own.
@@ -43,7 +43,7 @@ pub struct ProcessRow<'a> {
     pub open_fds: Option<u32>,
     /// How many it may have open.
     pub fd_limit: Option<u64>,
-    /// What they refer to.
+    /// Its descriptors by what they refer to.
     pub descriptors: Option<Descriptors>,
     /// How fast it leaks: see [`Trend`](super::trend::Trend).
     pub leaked_per_minute: Option<f64>,
@@ -68,9 +68,9 @@ pub struct Descriptors {
     pub other_sockets: u32,
     /// All others.
     pub files: u32,
-    /// Of the connected: how many no data has gone through for over an hour.
+    /// Connected ones through which no data has gone for over an hour.
     pub idle: u32,
-    /// Of these: how many have no keepalive.
+    /// Idle ones without keepalive.
     pub idle_without_keepalive: u32,
     /// The stranded ones by verdict.
     #[serde(skip)]

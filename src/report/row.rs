@@ -35,15 +35,15 @@ pub struct SocketRow<'a> {
     pub remote: Endpoint,
     /// Its state.
     pub state: State,
-    /// What a person would call it.
+    /// Its class.
     pub class: Class,
-    /// What happened to it, if that is known.
+    /// Its verdict, if that is known.
     pub verdict: Option<Verdict>,
     /// How many bytes the program has not read, if a scan has looked.
     pub unread_bytes: Option<u32>,
-    /// Whether these may be the peer's goodbye to an idle connection.
+    /// True if these may be the peer's goodbye to an idle connection.
     pub maybe_farewell: bool,
-    /// Whether these are all that ever came.
+    /// True if these are all that ever came.
     #[serde(skip)]
     pub was_never_read: bool,
     /// How many bytes have come from the peer, if a scan has looked.
@@ -53,7 +53,7 @@ pub struct SocketRow<'a> {
     /// How long it is in its state; if it was destroyed after its peer had left: since then.
     #[serde(rename = "age_seconds", serialize_with = "seconds")]
     pub age: u64,
-    /// Whether that was seen, or is a bound from below.
+    /// How that is known: seen, or a bound from below.
     pub age_is: AgeIs,
     /// The bound from above, where one is known.
     #[serde(rename = "age_at_most_seconds", serialize_with = "optional_seconds")]
@@ -116,7 +116,7 @@ pub enum Direction {
     Connected,
 }
 
-/// What an age is.
+/// How an age is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AgeIs {
@@ -152,7 +152,7 @@ pub struct Relay {
 }
 
 impl SocketRow<'_> {
-    /// Whether it is idleness that counts, and not how long the socket is in its state.
+    /// Returns true if idleness counts, and not how long the socket is in its state.
     pub fn is_by_idleness(&self) -> bool {
         is_by_idleness(self.state, self.verdict)
     }
@@ -163,7 +163,7 @@ impl SocketRow<'_> {
     }
 }
 
-/// Whether it is idleness that counts: so it is for what is not over.
+/// Returns true if idleness counts, as it does for connections that are not over.
 pub(super) fn is_by_idleness(state: State, verdict: Option<Verdict>) -> bool {
     state == State::Established || verdict.is_some_and(Verdict::is_by_idleness)
 }
@@ -194,7 +194,7 @@ impl<'a> Holders<'a> {
     }
 }
 
-/// Whether the program has not read one byte of what came.
+/// Returns true if the program has read nothing of what came.
 pub(super) fn was_never_read(tracked: &Tracked) -> bool {
     let unread = tracked.unread_bytes().map_or(0, u64::from);
     unread > 0 && unread == tracked.data_received()
@@ -222,7 +222,7 @@ pub(super) fn direction(tracked: &Tracked) -> Option<Direction> {
     }
 }
 
-/// Whether the unread bytes may be a peer's goodbye: few, and not all that ever came.
+/// Returns true if the unread bytes may be a peer's goodbye: few, and not all that ever came.
 pub(super) fn maybe_farewell(tracked: &Tracked, verdict: Option<Verdict>) -> bool {
     let few = tracked.unread_bytes().filter(|&bytes| bytes <= FAREWELL_BYTES);
     verdict == Some(Verdict::DataUnread)

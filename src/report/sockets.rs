@@ -29,7 +29,7 @@ pub struct Sockets<'a> {
     kinds: Kinds,
 }
 
-/// What all rows of a report are made by.
+/// Context from which all rows of a report are made.
 #[derive(Clone, Copy, Debug)]
 struct Context<'a> {
     table: &'a Table,
@@ -48,15 +48,15 @@ pub struct Kinds {
     pub netns: BTreeSet<u32>,
     /// Their verdicts.
     pub verdicts: BTreeSet<Verdict>,
-    /// Whether some unread bytes may be a farewell.
+    /// True if some unread bytes may be a farewell.
     pub has_farewell: bool,
-    /// Whether there are rows of which the program never read anything.
+    /// True if there are rows of which the program never read anything.
     pub has_never_read: bool,
-    /// Whether there are rows of which idleness counts,
+    /// True if there are rows of which idleness counts,
     pub by_idleness: bool,
     /// and others.
     pub by_age: bool,
-    /// Those of the last row: most are like the one before.
+    /// The kind of the last row: most are like the one before.
     last: Option<(State, u32, Option<Verdict>)>,
 }
 
@@ -158,7 +158,7 @@ impl<'a> Sockets<'a> {
         (sockets, counts)
     }
 
-    /// Whatever else they are sorted by: among equals, the oldest comes first.
+    /// Sorts the rows; among equals the oldest comes first.
     fn sort(&mut self, sort: SortKey) {
         let table = self.context.table;
         self.places.sort_unstable_by_key(|place| Reverse(place.lasting));
@@ -199,12 +199,12 @@ impl<'a> Sockets<'a> {
         Self { places: Vec::new(), kinds: Kinds::default(), ..*self }
     }
 
-    /// What kinds of rows there are.
+    /// The kinds of rows that there are.
     pub fn kinds(&self) -> &Kinds {
         &self.kinds
     }
 
-    /// Whether the holders of the other ends were asked for.
+    /// Returns true if the holders of the other ends were asked for.
     pub fn has_peers(&self) -> bool {
         self.context.peers.is_some()
     }
@@ -214,7 +214,7 @@ impl<'a> Sockets<'a> {
         self.places.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }

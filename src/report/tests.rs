@@ -78,7 +78,7 @@ pub(crate) fn queued(pid: Pid, fd: u32, sock: &Sock) -> [Record; 2] {
     [Record::Listener(Holder::at(pid, fd), listener), Record::Queued(SockPtr(9), waiting)]
 }
 
-/// What quiet sockets of other states and kinds are like.
+/// A quiet socket of another state and kind.
 pub(crate) fn in_state(state: State, flags: SockFlags, place: u64, age: u32) -> Sock {
     Sock { state, flags, ..sock(place, age) }
 }

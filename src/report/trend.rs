@@ -16,7 +16,7 @@ const ENOUGH: usize = 10;
 /// A process, by its number and when it began: numbers are given again.
 pub type Named = (Pid, u64);
 
-/// What recent reports said of each process.
+/// Counts of each process in recent reports.
 #[derive(Clone, Debug, Default)]
 pub struct Trend {
     samples: HashMap<Named, VecDeque<(f64, f64)>>,
@@ -27,7 +27,7 @@ pub struct Trend {
 pub struct Growth {
     /// Sockets per minute.
     pub per_minute: f64,
-    /// Whether it is more than noise, and upwards.
+    /// True if it is more than noise, and upwards.
     pub is_growing: bool,
 }
 

@@ -4,11 +4,11 @@
 use crate::sock::event::{SockFlags, Stamps};
 use crate::sock::state::State;
 
-/// What a reading and an event may differ by: a tick of coarse clocks, and the moment between
+/// Allowed difference between a reading and an event: a tick of coarse clocks, and the moment between
 /// the kernel's tracepoint and the store that follows it, in which a virtual machine may be stopped.
 pub const SLACK_NS: u64 = 50_000_000;
 
-/// What a connection's own stamps and the clock may differ by: jiffies stand still while a virtual
+/// Allowed difference between a connection's own stamps and the clock: jiffies stand still while a virtual
 /// machine's CPU is stopped, and catch up later.
 pub const STAMP_SLACK_NS: u64 = 500_000_000;
 
@@ -34,18 +34,18 @@ impl Since {
         Self { earliest: ktime, latest: ktime }
     }
 
-    /// Whether it was seen to begin.
+    /// Returns true if it was seen to begin.
     pub fn is_exact(self) -> bool {
         self.earliest == self.latest
     }
 
-    /// Whether a moment lies within the bounds, give or take [`STAMP_SLACK_NS`].
+    /// Returns true if a moment lies within the bounds, give or take [`STAMP_SLACK_NS`].
     pub fn allows(self, ktime: u64) -> bool {
         ktime <= self.latest.saturating_add(STAMP_SLACK_NS)
             && self.earliest <= ktime.saturating_add(STAMP_SLACK_NS)
     }
 
-    /// What two sources say together, `self` being the one to believe where they disagree.
+    /// Combines two sources, `self` being the one to believe where they disagree.
     #[must_use]
     pub fn narrowed_by(self, other: Self) -> Self {
         if other.is_exact() {

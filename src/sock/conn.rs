@@ -1,4 +1,4 @@
-//! What identifies a connection: two endpoints in a network namespace.
+//! Identity of a connection: two endpoints in a network namespace.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -27,7 +27,7 @@ mod promise {
 /// A process, as seen in the PID namespace that sockleak runs in.
 pub type Pid = u32;
 
-/// What the kernel reports.
+/// A record from the kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// A socket changed its state.
@@ -81,7 +81,7 @@ pub struct Transition {
     pub old: State,
     /// to this one.
     pub new: State,
-    /// What the socket was like at that moment.
+    /// Flags of the socket at that moment.
     pub flags: SockFlags,
     /// How far the program and its peer had come.
     pub progress: Progress,
@@ -92,12 +92,12 @@ pub struct Transition {
 }
 
 impl Transition {
-    /// Whether the connection was destroyed after its peer had left.
+    /// Returns true if the connection was destroyed after its peer had left.
     pub fn ends_close_wait(&self) -> bool {
         (self.old, self.new) == (State::CloseWait, State::Close)
     }
 
-    /// Whether the connection was destroyed under its program, which finds an error: a `close()`
+    /// Returns true if the connection was destroyed under its program, which finds an error: a `close()`
     /// shuts both sides down first, and leaves none.
     pub fn is_reset(&self) -> bool {
         self.new == State::Close
@@ -107,13 +107,13 @@ impl Transition {
             && !self.flags.contains(SockFlags::SHUT_BOTH)
     }
 
-    /// Whether it is an end in good order with the descriptor still open. Nearly always a `close()`
+    /// Returns true at an end in good order with the descriptor still open. Nearly always a `close()`
     /// follows within a moment, and no event tells of that.
     pub fn is_end(&self) -> bool {
         self.new == State::Close && self.err == 0 && self.flags.contains(SockFlags::HAS_FILE)
     }
 
-    /// Whether the program has shut down its sending side, and keeps the socket.
+    /// Returns true if the program has shut down its sending side, and keeps the socket.
     pub fn is_shutdown(&self) -> bool {
         let shut = self.flags & SockFlags::SHUT_BOTH;
         self.new == State::FinWait1 && shut == SockFlags::SHUT_SEND
@@ -219,7 +219,7 @@ pub struct Process {
     pub fd_limit: u64,
     /// How many descriptors it has open.
     pub open_fds: u32,
-    /// What they refer to.
+    /// Descriptors by what they refer to.
     pub descriptors: Descriptors,
 }
 
@@ -234,9 +234,9 @@ pub struct Descriptors {
     pub closed: u32,
     /// Sockets of other protocols.
     pub other_sockets: u32,
-    /// Of the connections: established ones on which no data has gone either way for an hour.
+    /// Established connections on which no data has gone either way for an hour.
     pub idle: u32,
-    /// Of these: those without keepalive.
+    /// Idle ones without keepalive.
     pub idle_unguarded: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What a word in a report means: the usual causes, and the cures. `--explain` prints it.
+//! Explanations of the words in a report: the usual causes, and the cures. `--explain` prints it.
 //!
 //! `tests/bugs` has a program for each cause that a text names first; `tests/root/bugs.rs` runs it
 //! and asserts the verdict.
@@ -11,7 +11,7 @@ use super::leak::Verdict;
 /// A word that `--explain` knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
-    /// What happened to a socket.
+    /// A verdict.
     Verdict(Verdict),
     /// An owner: nobody was found.
     Unknown,

@@ -1,4 +1,4 @@
-//! What a leak is: the class and the verdict of a socket. The one place that decides.
+//! Class and verdict of a socket. This is the one place that decides what a leak is.
 //!
 //! [`is_candidate`] names every socket that can have a verdict. `src/bpf/candidate.h` has its twin,
 //! which keeps all others in the kernel: the predicates have the same names there. [`judge`] then
@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use super::event::SockFlags;
 use super::state::State;
 
-/// What a person would say of a socket.
+/// Class of a socket: what a person would say of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
@@ -24,7 +24,7 @@ pub enum Class {
     InUse,
 }
 
-/// What happened to a socket.
+/// Verdict on a socket: what happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// The program has read end-of-file.
@@ -106,7 +106,7 @@ impl Verdict {
         }
     }
 
-    /// Whether it depends on for how long nothing has happened.
+    /// Returns true if it depends on how long nothing has happened.
     pub fn is_by_idleness(self) -> bool {
         matches!(
             self,
@@ -184,7 +184,7 @@ impl FromStr for Verdict {
     }
 }
 
-/// Whether a socket can have a verdict. MPTCP keeps a subflow that has ended, and sends again on
+/// Returns true if a socket can have a verdict. MPTCP keeps a subflow that has ended, and sends again on
 /// another what one does not deliver: of subflows, only the states between these count.
 pub fn is_candidate(state: State, flags: SockFlags, unread: u32) -> bool {
     let is_subflow = flags.contains(SockFlags::SUBFLOW);
@@ -227,7 +227,7 @@ pub fn is_unanswered(flags: SockFlags) -> bool {
     flags.contains(SockFlags::UNANSWERED)
 }
 
-/// What is known of a socket when it is judged. Lengths of time are in ns.
+/// Facts about a socket when it is judged. Lengths of time are in ns.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     /// Its state.
@@ -291,12 +291,12 @@ pub fn judge(facts: &Facts, idle: u64) -> Judgement {
 }
 
 impl Facts {
-    /// Whether an MPTCP connection in CLOSE was one: only the peer's end-of-file proves it.
+    /// Returns true if an MPTCP connection in CLOSE was one: only the peer's end-of-file proves it.
     fn is_after_the_end(&self) -> bool {
         self.flags.contains(SockFlags::PEER_CLOSED)
     }
 
-    /// Whether data waits, besides the peer's FIN.
+    /// Returns true if data waits, besides the peer's FIN.
     fn has_unread_data(&self) -> bool {
         let fin = u32::from(self.flags.contains(SockFlags::PEER_CLOSED));
         self.unread.is_some_and(|unread| unread > fin)
@@ -311,7 +311,7 @@ fn of(verdict: Verdict) -> Judgement {
     (verdict.class(), Some(verdict))
 }
 
-/// What counts only once nothing has happened for `idle`.
+/// Judges by a verdict that counts only once nothing has happened for `idle`.
 fn after(still_for: u64, idle: u64, verdict: Verdict) -> Judgement {
     if still_for >= idle { of(verdict) } else { (Class::InUse, None) }
 }

@@ -1,4 +1,4 @@
-//! What other processes call themselves, made harmless for whoever reads it.
+//! Names that other processes chose, made harmless for whoever reads them.
 
 use std::borrow::Cow;
 

@@ -104,7 +104,7 @@ impl StateSet {
     pub const NONE: Self = Self(0);
     /// Every state.
     pub const ALL: Self = Self(0b1_1111_1111_1110);
-    /// What is meant by "leaked" where nobody says otherwise.
+    /// CLOSE_WAIT alone: the state that is always followed.
     pub const CLOSE_WAIT: Self = Self(1 << State::CloseWait as u8);
 
     /// The bits.
@@ -112,12 +112,12 @@ impl StateSet {
         self.0
     }
 
-    /// Whether there is none in it.
+    /// Returns true if the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether the set has this state.
+    /// Returns true if the set has this state.
     pub fn contains(self, state: State) -> bool {
         self.0 & 1 << state as u8 != 0
     }

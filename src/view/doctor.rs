@@ -1,4 +1,4 @@
-//! What a host allows, for people.
+//! A diagnosis of the host, for people.
 
 use std::io::{self, Write};
 

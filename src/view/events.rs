@@ -42,7 +42,7 @@ pub struct EventRow {
     /// The name of that process.
     #[serde(serialize_with = "name::serialize_optional")]
     pub comm: Option<String>,
-    /// Whether it made the transition by exiting.
+    /// True if it made the transition by exiting.
     pub exiting: bool,
 }
 

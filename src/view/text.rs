@@ -26,7 +26,7 @@ pub struct Style {
     pub stale: Option<Duration>,
 }
 
-/// What marks beside unread bytes mean.
+/// Legends of the marks beside unread bytes.
 const FAREWELL: &str = "?: perhaps the goodbye of a peer that closed an idle connection of a \
                         pool (TLS close_notify, HTTP 408, FTP 421, GOAWAY)";
 const NEVER_READ: &str = "*: the program never read anything of what came";
@@ -78,7 +78,7 @@ fn stale(scanned_ago: Option<u64>, style: Style, out: &mut impl Write) -> io::Re
     }
 }
 
-/// What is stranded, in a line, where rows do not show it.
+/// A line that counts stranded sockets, where rows do not show them.
 pub fn footer(report: &Report<'_>) -> Option<String> {
     if report.stranded.is_empty() || report.shown == Shown::Stranded {
         return None;
@@ -443,7 +443,7 @@ impl Display for ProcessLine<'_> {
     }
 }
 
-/// What descriptors refer to: all that is not zero.
+/// A census of descriptors: all counts that are not zero.
 struct Census<'a>(&'a Descriptors);
 
 impl Display for Census<'_> {

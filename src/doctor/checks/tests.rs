@@ -1,4 +1,4 @@
-//! What is missed, one thing at a time.
+//! Hosts that lack one thing each.
 
 use super::super::facts::Files;
 use super::*;
@@ -35,7 +35,7 @@ fn fit() -> Facts {
     }
 }
 
-/// What is not as it should be.
+/// The checks that are not ok.
 fn complaints(change: impl FnOnce(&mut Facts)) -> Vec<(&'static str, Status)> {
     let mut facts = fit();
     change(&mut facts);

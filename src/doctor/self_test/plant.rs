@@ -76,7 +76,7 @@ impl Planted {
         Self { name, fd, _open: others.into_iter().chain([holder]).collect() }
     }
 
-    /// Whether the row is about this socket.
+    /// Returns true if the row is about this socket.
     pub(super) fn is(&self, row: &SocketRow<'_>) -> bool {
         match self.name {
             Name::Cookie(cookie) => row.cookie.is_some_and(|its| its.get() == cookie),
@@ -84,7 +84,7 @@ impl Planted {
         }
     }
 
-    /// Whether the row names the one who holds it: this process, by one descriptor.
+    /// Returns true if the row names the holder: this process, by one descriptor.
     pub(super) fn is_held_by(&self, row: &SocketRow<'_>) -> bool {
         row.pid == Some(std::process::id()) && row.holders.fds().eq([self.fd])
     }

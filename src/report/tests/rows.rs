@@ -1,4 +1,4 @@
-//! What a row says, and in which order rows come.
+//! The fields of rows, and their order.
 
 use serde_json::{Value, json};
 

@@ -11,7 +11,7 @@ const HELD: SockFlags =
     SockFlags::HAS_SOCKET.union(SockFlags::HAS_FILE).union(SockFlags::CONNECTED);
 const QUEUED: SockFlags = SockFlags::CONNECTED.union(SockFlags::ACCEPTED);
 const FIN: SockFlags = HELD.union(SockFlags::PEER_CLOSED);
-/// Of one that was never connected.
+/// Flags of a socket that was never connected.
 const FRESH: SockFlags = SockFlags::HAS_SOCKET.union(SockFlags::HAS_FILE);
 
 /// A socket that has stood still for long, everything read.
@@ -232,7 +232,7 @@ fn a_candidate_is_what_can_have_a_verdict() {
     }
 }
 
-/// Whatever is judged leaked or stranded, the kernel reports.
+/// The kernel reports all that is judged leaked or stranded.
 #[test]
 fn nothing_but_a_candidate_is_leaked_or_stranded() {
     for (state, bits) in State::ALL.into_iter().flat_map(|s| (0..=u16::MAX).map(move |b| (s, b))) {

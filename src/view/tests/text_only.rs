@@ -1,4 +1,4 @@
-//! What only the text says: columns, words behind a verdict, and lines below the rows.
+//! Parts that only the text has: columns, words behind a verdict, and lines below the rows.
 
 use super::*;
 use crate::report::group::GroupBy;
