@@ -47,8 +47,8 @@ pub struct SelfTest {
     pub error: Option<String>,
 }
 
-/// Returns true if such a kernel can show a verdict. A connection that waits in an accept queue has no descriptor: a
-/// program has to walk along the queue.
+/// Returns true if such a kernel can show a verdict. A connection that waits in an accept queue has
+/// no descriptor: a program has to walk along the queue.
 fn can_show(kernel: KernelFacts, verdict: Verdict) -> bool {
     let walks = |group| PROGRAMS.iter().any(|it| it.group == group && it.is_for(kernel));
     match verdict {

@@ -40,10 +40,10 @@ pub enum Incomplete {
     ScanOverdue {
         /// How old the last scan is.
         age: Duration,
-        /// What a scan takes.
+        /// The CPU time that a scan takes.
         cost: Duration,
     },
-    /// So many sockets may belong to a process that was asked for: nobody knows whose they are.
+    /// Sockets of unknown owner may belong to a process that was asked for.
     OwnersUnknown(usize),
     /// So many leaked sockets may be as old as was asked for: one look cannot tell.
     AgeUnknown(usize),

@@ -1,4 +1,4 @@
-//! What is known now: the table of sockets, when to scan, and how events and scans meet.
+//! Knowledge of this moment: the table of sockets, when to scan, and how events and scans meet.
 //!
 //! Pure but for the [`source`] that a monitor reads: the probe, or a fake in tests. It uses `sock`
 //! and `host`; `report` and `command` use it.

@@ -101,8 +101,8 @@ pub struct SocketRow<'a> {
 pub struct Holders<'a> {
     table: &'a Table,
     pid: Option<Pid>,
-    /// Those of the row's process; for a connection in an accept queue, those of all processes that
-    /// hold its listener.
+    /// Descriptors of the row's process; for a connection in an accept queue, those of all processes
+    /// that hold its listener.
     all: &'a [Holder],
 }
 

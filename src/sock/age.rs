@@ -4,12 +4,13 @@
 use crate::sock::event::{SockFlags, Stamps};
 use crate::sock::state::State;
 
-/// Allowed difference between a reading and an event: a tick of coarse clocks, and the moment between
-/// the kernel's tracepoint and the store that follows it, in which a virtual machine may be stopped.
+/// Allowed difference between a reading and an event: a tick of coarse clocks, and the moment
+/// between the kernel's tracepoint and the store that follows it, in which a virtual machine may be
+/// stopped.
 pub const SLACK_NS: u64 = 50_000_000;
 
-/// Allowed difference between a connection's own stamps and the clock: jiffies stand still while a virtual
-/// machine's CPU is stopped, and catch up later.
+/// Allowed difference between a connection's own stamps and the clock: jiffies stand still while a
+/// virtual machine's CPU is stopped, and catch up later.
 pub const STAMP_SLACK_NS: u64 = 500_000_000;
 
 /// The kernel's tick, 1/HZ s, in which it counts jiffies.

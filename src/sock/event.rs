@@ -97,8 +97,8 @@ impl Transition {
         (self.old, self.new) == (State::CloseWait, State::Close)
     }
 
-    /// Returns true if the connection was destroyed under its program, which finds an error: a `close()`
-    /// shuts both sides down first, and leaves none.
+    /// Returns true if the connection was destroyed under its program, which finds an error: a
+    /// `close()` shuts both sides down first, and leaves none.
     pub fn is_reset(&self) -> bool {
         self.new == State::Close
             && self.err != 0
@@ -107,8 +107,8 @@ impl Transition {
             && !self.flags.contains(SockFlags::SHUT_BOTH)
     }
 
-    /// Returns true at an end in good order with the descriptor still open. Nearly always a `close()`
-    /// follows within a moment, and no event tells of that.
+    /// Returns true at an end in good order with the descriptor still open. Nearly always a
+    /// `close()` follows within a moment, and no event tells of that.
     pub fn is_end(&self) -> bool {
         self.new == State::Close && self.err == 0 && self.flags.contains(SockFlags::HAS_FILE)
     }

@@ -184,8 +184,8 @@ impl FromStr for Verdict {
     }
 }
 
-/// Returns true if a socket can have a verdict. MPTCP keeps a subflow that has ended, and sends again on
-/// another what one does not deliver: of subflows, only the states between these count.
+/// Returns true if a socket can have a verdict. MPTCP keeps a subflow that has ended, and sends
+/// again on another what one does not deliver: of subflows, only the states between these count.
 pub fn is_candidate(state: State, flags: SockFlags, unread: u32) -> bool {
     let is_subflow = flags.contains(SockFlags::SUBFLOW);
     match state {

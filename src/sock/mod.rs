@@ -1,5 +1,5 @@
-//! What a socket is: its connection, its state, the records that tell of it, its age, and what is
-//! wrong with it.
+//! Properties of a socket: its connection, its state, its age, its verdict, and the records that
+//! describe it.
 //!
 //! Pure: values in, values out. Everything else may use it; it uses the records' types of `bpf`
 //! alone.

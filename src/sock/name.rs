@@ -29,8 +29,9 @@ pub(crate) fn serialize_optional<S: Serializer>(
     name.as_ref().map(|name| sanitised(name.as_ref())).serialize(serializer)
 }
 
-/// What Rust would not escape in a string is printable: neither a control, nor a format character (as
-/// those that change the direction are), nor a mark that has no width. Some of it cannot be seen.
+/// A character that Rust would not escape in a string is printable: neither a control, nor a format
+/// character (as those that change the direction are), nor a mark that has no width. Some of these
+/// cannot be seen.
 fn is_harmless(c: char) -> bool {
     matches!(c, ' '..='~') || c.escape_debug().len() == 1 && !is_invisible(c)
 }

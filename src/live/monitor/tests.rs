@@ -19,10 +19,10 @@ const RULES: Rules = Rules { watched: StateSet::NONE, idle: 60_000 * MS, settle:
 #[derive(Default)]
 struct Script {
     calls: RefCell<Vec<String>>,
-    /// What [`Source::take`] gives, one call after the other.
+    /// The records that [`Source::take`] gives, one call after the other.
     events: VecDeque<Vec<Record>>,
     held_back: Vec<Record>,
-    /// What scans find, one after the other; the last is there to stay.
+    /// The results of scans, one after the other; the last is there to stay.
     worlds: VecDeque<World>,
     losses: Losses,
     left_open: bool,
@@ -30,7 +30,7 @@ struct Script {
     surprises: Vec<String>,
 }
 
-/// What a scan finds.
+/// The result of a scan.
 #[derive(Clone, Default)]
 struct World {
     /// With a descriptor, or in a queue.
@@ -49,7 +49,7 @@ impl Script {
         self.calls.borrow_mut().push(what.into());
     }
 
-    /// What is found by this call.
+    /// The result of this call.
     fn begin(&mut self) -> World {
         let world = match self.worlds.len() {
             0 => World::default(),

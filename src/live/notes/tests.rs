@@ -1,4 +1,4 @@
-//! What events say of sockets that a scan finds later: the time of an end, and relays.
+//! Notes from events on sockets that a scan finds later: the time of an end, and relays.
 
 use super::*;
 use crate::live::table::Table;

@@ -1,4 +1,4 @@
-//! What must hold of the table: how events and scans meet.
+//! Properties of the table: how events and scans meet.
 
 mod any_order;
 mod candidates;
@@ -16,7 +16,7 @@ pub(in crate::live) const TICK: Tick = Tick { ns: 4 * MS };
 
 const PEER_CLOSED: SockFlags = SockFlags::PEER_CLOSED;
 const SHUT_BOTH: SockFlags = SockFlags::SHUT_BOTH;
-/// Of a connection in an accept queue, whose peer has gone.
+/// Flags of a connection in an accept queue, whose peer has gone.
 pub(in crate::live) const QUEUED: SockFlags = PEER_CLOSED.union(SockFlags::CONNECTED);
 /// The same with a descriptor.
 pub(in crate::live) const HELD: SockFlags =
@@ -325,7 +325,7 @@ fn what_a_scan_passes_over_has_to_be_what_is_held() {
     table.absorb(Record::Held(holder(7, 3), seen(10, 610, 10)));
     table.absorb(Record::Held(holder(7, 4), seen(20, 610, 10)));
     table.absorb(Record::Held(holder(8, 4), seen(20, 610, 10)));
-    // What was destroyed is in no hash table.
+    // A destroyed socket is in no hash table.
     let mut destroyed = seen(40, 610, 10);
     destroyed.state = State::Close;
     table.absorb(Record::Held(holder(7, 5), destroyed));

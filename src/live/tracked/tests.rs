@@ -1,4 +1,4 @@
-//! What two looks at a socket say together.
+//! Two looks at a socket, and what they say together.
 
 use super::*;
 use crate::live::table::tests::{HELD, MS, QUEUED, TICK, enters, seen, transition};
@@ -28,7 +28,7 @@ fn entered(ms: u64, progress: Progress) -> Tracked {
     Tracked::entered(&Transition { progress, ..enters(1, ms) })
 }
 
-/// Whether it has settled right after its last look.
+/// Returns true if it has settled right after its last look.
 fn has_settled(tracked: &Tracked, settle: u64) -> bool {
     tracked.has_settled(tracked.seen, settle)
 }
@@ -114,7 +114,7 @@ fn a_verdict_begins_with_the_event_where_nothing_moves() {
     assert_eq!(verdict(&read, 10_200), Some(Verdict::EofRead));
 }
 
-/// What moved in an earlier state is no proof of life in this one.
+/// A move in an earlier state is no proof of life in this one.
 #[test]
 fn a_verdict_begins_with_the_event_whatever_moved_before_it() {
     let before = Sock { state: State::Established, ..look(9_000, 0) };

@@ -5,7 +5,7 @@ use State::{Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck}
 use super::*;
 
 const IDLE: u64 = 60;
-/// Of a connection that a program holds, of one in an accept queue, and of one whose peer has
+/// Flags of a connection that a program holds, of one in an accept queue, and of one whose peer has
 /// finished.
 const HELD: SockFlags =
     SockFlags::HAS_SOCKET.union(SockFlags::HAS_FILE).union(SockFlags::CONNECTED);

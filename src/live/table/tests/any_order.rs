@@ -1,4 +1,4 @@
-//! Whatever comes in which order, a complete scan heals the table.
+//! Whatever the order of records, a complete scan heals the table.
 
 use proptest::prelude::*;
 
