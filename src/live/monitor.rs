@@ -188,6 +188,12 @@ impl<S: Source> Monitor<S> {
         if self.table.is_in_doubt(clock::ktime(), self.rules.settle) {
             wait(Duration::from_nanos(self.rules.settle));
             self.scan(true)?;
+            for _ in 1..ATTEMPTS {
+                if self.cut.strayed == 0 {
+                    break;
+                }
+                self.scan(true)?;
+            }
         }
         Ok(())
     }
