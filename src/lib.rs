@@ -28,7 +28,7 @@
 //! | [`view`] | text, JSON, events: a file for each format; it takes a finished value and writes bytes |
 //! | [`doctor`] | what this host allows: facts, checks, self-test |
 //! | [`report`] | the one input of every view: rows, filters, groups, trends |
-//! | [`probe`] | the only room that names libbpf: load, attach, ring, scan ([`probe::scan`] explains it) |
+//! | [`probe`] | the only room that names libbpf: load, attach, ring, scan (`probe/scan.rs` explains it) |
 //! | [`live`] | what is known now: the table, when to scan, how events and scans meet |
 //! | [`host`] | facts about the machine and this process |
 //! | [`sock`] | what a socket is: address, state, age, verdict; decoding of records |
