@@ -98,11 +98,8 @@ fn no_row_names_a_process_that_is_gone_or_another_one_of_its_number() {
     watch.wait_for("all holders", |report| pids.iter().all(|&pid| names(report, pid)));
     let victim = pids[1];
     crowd.kill(victim);
-    let heir = match start_as(victim) {
-        Ok(heir) => Some(heir),
-        // Somebody else was faster, or the kernel is older than 5.5.
-        Err(_) => None,
-    };
+    // None where somebody else was faster, or the kernel is older than 5.5.
+    let heir = start_as(victim).ok();
     let report = fresh(&mut watch);
     assert!(!names(&report, victim), "{report:#?}");
     assert!(names(&report, pids[2]) && report.row(&leak).pid == Some(leaker.pid), "{report:#?}");
