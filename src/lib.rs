@@ -43,9 +43,6 @@
 //!
 //! One thread follows the ring, applies what comes, and on each tick scans if there is a reason,
 //! builds a report and renders it. Helpers read iterators during a scan and format long tables.
-//!
-//! Most sockets leave a watched state within a moment. `watch` holds back in the kernel what enters
-//! until it reports: only what has stayed until then comes through.
 
 mod bpf;
 pub mod cli;

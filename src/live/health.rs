@@ -109,7 +109,7 @@ impl fmt::Display for Incomplete {
             ),
             Self::WalkTruncated => f.write_str(
                 "sockets without a descriptor may be missing: this kernel lets us walk through a \
-                 part of its connections only",
+                 part of its connections only (Linux 5.17 and later: through all)",
             ),
             Self::WalkStrayed(chains) => write!(
                 f,

@@ -9,15 +9,12 @@ use super::schedule::{Budget, Needs, Reason, Schedule};
 use super::source::{Cut, Source, Walked};
 use super::table::{CAPACITY, Queue, Table};
 use crate::host::clock;
-use crate::sock::age::{SLACK_NS, Tick};
+use crate::sock::age::Tick;
 use crate::sock::leak::Class;
 use crate::sock::state::StateSet;
 
 /// How often a scan that has met sockets on the move is repeated, before `list` gives up.
 const ATTEMPTS: usize = 4;
-
-/// For so long before a scan, events are reported as they happen.
-const SETTLING: Duration = Duration::from_nanos(SLACK_NS);
 
 /// What to judge by.
 #[derive(Clone, Copy, Debug)]
@@ -85,23 +82,7 @@ impl<S: Source> Monitor<S> {
     /// # Errors
     /// Where the source cannot be read.
     pub fn follow(&mut self, stop: BorrowedFd<'_>, time: Duration) -> Result<bool, S::Error> {
-        let begin = Instant::now();
-        if let Some(passing) = time.checked_sub(SETTLING) {
-            self.source.hold_back(true);
-            let stopped = self.follow_until(stop, begin + passing)?;
-            self.source.hold_back(false);
-            if stopped {
-                return Ok(true);
-            }
-        }
-        let stopped = self.follow_until(stop, begin + time)?;
-        for record in self.source.take_held_back() {
-            self.table.absorb(record);
-        }
-        Ok(stopped)
-    }
-
-    fn follow_until(&mut self, stop: BorrowedFd<'_>, end: Instant) -> Result<bool, S::Error> {
+        let end = Instant::now() + time;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let stopped = self.source.wait(stop, left)?;

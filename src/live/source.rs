@@ -25,15 +25,6 @@ pub trait Source {
     /// Where the kernel refuses.
     fn take(&mut self) -> Result<Vec<Record>, Self::Error>;
 
-    /// Whether sockets that enter a followed state are reported only once they stay: the next
-    /// [`Source::take_held_back`] reports those that have. Before that, and before a scan, it has to
-    /// be off for [`SLACK_NS`](crate::sock::age::SLACK_NS): a program that was just running may not
-    /// have seen it change.
-    fn hold_back(&mut self, yes: bool);
-
-    /// Takes what was held back and has stayed. What [`Source::take`] gave before is older.
-    fn take_held_back(&mut self) -> Vec<Record>;
-
     /// Whether processes that exit are reported. On before a scan, which leaves out those that have
     /// begun to exit; so that each holder that a scan reports, and that exits later, is reported.
     fn report_exits(&mut self, yes: bool);

@@ -1,10 +1,8 @@
-//! Transitions: they come through a ring buffer. Those that are likely to be undone at once are
-//! held back in the kernel, and taken from there (`transitions.h`).
+//! Transitions, as they come through the ring buffer (`transitions.h`).
 
 use std::cell::RefCell;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::ptr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +13,6 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use super::error::{failed, refused};
 use super::{Probe, ProbeError};
-use crate::bpf::types::held_back;
 use crate::sock::event::{self, DecodeError, Record};
 
 /// The reader of the ring.
@@ -107,33 +104,6 @@ impl Probe {
         };
         self.ring.mapped.insert(ring).consume().map_err(refused("read the ring"))?;
         Ok(mem::take(&mut self.ring.inbox.borrow_mut().records))
-    }
-
-    /// Holds back sockets that enter the states until the next [`Probe::take_passing`], or not. Before
-    /// that, and before a scan, it has to be off for [`SLACK_NS`](crate::sock::age::SLACK_NS): a
-    /// program that was just running may not have heard of it.
-    pub fn hold_back(&mut self, yes: bool) {
-        self.set_global(|bss| &mut bss.hold_back, yes);
-    }
-
-    /// Takes the records that were held back and not undone since. Records that [`Probe::take`]
-    /// returned before are older.
-    pub fn take_passing(&mut self) -> Vec<Record> {
-        let mut inbox = self.ring.inbox.borrow_mut();
-        let places = self.skeleton.maps.bss_data.as_deref_mut().map(|bss| &mut bss.held_back);
-        for place in places.into_iter().flatten().filter(|place| place.claims > 0) {
-            #[expect(unsafe_code, reason = "the programs may just be writing it")]
-            let found = unsafe {
-                let place = ptr::from_mut(place);
-                let found = place.read_volatile();
-                place.write_volatile(held_back::default());
-                found
-            };
-            if found.record.ktime > 0 {
-                inbox.put(event::transition(&found.record).map(Record::Transition));
-            }
-        }
-        mem::take(&mut inbox.records)
     }
 
     fn has_records(&self) -> Result<bool, ProbeError> {

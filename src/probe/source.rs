@@ -38,14 +38,6 @@ impl Source for Probe {
         self.take()
     }
 
-    fn hold_back(&mut self, yes: bool) {
-        self.hold_back(yes);
-    }
-
-    fn take_held_back(&mut self) -> Vec<Record> {
-        self.take_passing()
-    }
-
     fn scan_files(&mut self, report: impl FnMut(Record)) -> Result<(), ProbeError> {
         self.scan_files(report)
     }

@@ -155,7 +155,8 @@ fn json() {
     let expected = concat!(
         r#"{"schema":1,"time":"2026-11-23T03:10:00.123Z","complete":false,"#,
         r#""incomplete":[{"reason":"walk-truncated","text":"sockets without a descriptor may be "#,
-        r#"missing: this kernel lets us walk through a part of its connections only"}],"#,
+        r#"missing: this kernel lets us walk through a part of its connections only "#,
+        r#"(Linux 5.17 and later: through all)"}],"#,
         r#""lost_events":3,"scanned_seconds_ago":0.4,"#,
         r#""sockets":[{"sock":"0xffff88814ee62500","cookie":null,"#,
         r#""netns":4026531833,"family":"ipv4","direction":"connected","local":"127.0.0.1:9005","#,

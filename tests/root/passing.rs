@@ -1,42 +1,41 @@
-//! What is held back in the kernel, because most sockets leave CLOSE_WAIT within a moment: told where it stays,
-//! and never told out of order.
+//! Events of sockets that pass through CLOSE_WAIT, most of them within a moment: each entry and each
+//! exit, once, in order and at its time.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use sockleak::probe::{Config, Probe};
-use sockleak::sock::conn::Conn as Ends;
+use sockleak::sock::conn::{Conn as Ends, SockPtr};
 use sockleak::sock::event::{Record, Transition};
 use sockleak::sock::state::{State, StateSet};
 
 use crate::common::{Conn, Kind, Leaker, allow_locked_memory, wait_until};
 
-fn holding_back() -> Probe {
+fn following() -> Probe {
     allow_locked_memory();
     let mut probe = Probe::open(&Config {
         watched: StateSet::CLOSE_WAIT,
         transitions: StateSet::CLOSE_WAIT,
         scans: true,
-        ring_size: 1 << 20,
+        ring_size: 4 << 20,
         btf: None,
     })
     .unwrap();
     probe.attach().unwrap();
-    probe.hold_back(true);
     probe
 }
 
-/// The transitions among these, without what happens beside this test.
+/// The entries into CLOSE_WAIT and the exits from it in the leaker's network namespace.
 fn of_netns(leaker: &Leaker, records: Vec<Record>) -> Vec<Transition> {
     let mut socks = HashSet::new();
     let ours = |record| {
         let Record::Transition(transition) = record else { return None };
-        // A peer that shuts down one side is told of, too.
-        if transition.new == State::FinWait1 {
+        // Peers shut down their sending side, and come to their end with a descriptor.
+        if ![transition.old, transition.new].contains(&State::CloseWait) {
             return None;
         }
-        // What leaves tells its address alone, which may have been another socket's before.
+        // An exit has only an address, which may have been another socket's before.
         let ours = match transition.conn.netns {
             0 => socks.contains(&transition.sock),
             netns if u64::from(netns) == leaker.netns => {
@@ -61,34 +60,40 @@ fn is_entry_of(transition: &Transition, conn: &Conn) -> bool {
     (local.to_string(), remote.to_string()) == (conn.local.clone(), conn.remote.clone())
 }
 
-/// All that is told from now on, and the end of holding back.
-fn told_at_last(probe: &mut Probe, leaker: &Leaker) -> Vec<Transition> {
-    probe.hold_back(false);
-    let mut told = probe.take().unwrap();
-    told.extend(probe.take_passing());
-    told.extend(probe.take_passing());
-    of_netns(leaker, told)
-}
-
-/// Beside other tests: where one of their sockets has its place, one of ours is told at once.
 #[test]
-fn only_what_stays_is_told_and_once() {
+fn every_entry_has_its_exit_after_it() {
     let mut leaker = Leaker::listening();
-    let mut probe = holding_back();
-    assert_eq!(leaker.churn(1000, 60_000), 1000);
+    let mut probe = following();
+    let mut records = Vec::new();
+    for _ in 0..10 {
+        assert_eq!(leaker.churn(100, 60_000), 100);
+        records.extend(probe.take().unwrap());
+    }
     let leak = leaker.leak();
-    let told = told_at_last(&mut probe, &leaker);
-    assert!(told.len() < 500, "most of 2000 have passed: {}", told.len());
-    let entries: Vec<_> = told.iter().filter(|told| is_entry_of(told, &leak)).collect();
-    assert_eq!(entries.len(), 1, "{entries:?}");
-    assert_eq!(told.iter().rfind(|told| told.sock == entries[0].sock), Some(entries[0]));
+    records.extend(probe.take().unwrap());
+    assert_eq!(probe.lost(), 0);
+    let mut present: HashMap<SockPtr, Transition> = HashMap::new();
+    let mut entries = 0;
+    for event in of_netns(&leaker, records) {
+        if event.new == State::CloseWait {
+            entries += 1;
+            assert_eq!(present.insert(event.sock, event), None);
+        } else {
+            let entry = present.remove(&event.sock);
+            assert!(entry.is_some_and(|entry| entry.ktime <= event.ktime), "{event:?}");
+        }
+    }
+    assert_eq!(entries, 1001);
+    let present: Vec<_> = present.into_values().collect();
+    let [entry] = &present[..] else { panic!("{present:?}") };
+    assert!(is_entry_of(entry, &leak), "{entry:?}");
 }
 
-/// Held back until it is destroyed under its program, which keeps the descriptor.
+/// Destroyed under its program, which keeps the descriptor.
 #[test]
-fn its_entry_is_told_before_its_reset() {
+fn a_reset_is_told_after_the_entry() {
     let mut leaker = Leaker::listening();
-    let mut probe = holding_back();
+    let mut probe = following();
     let conn = leaker.plant_one(Kind::HalfClosed);
     leaker.abort(conn.peer());
     let mut told = Vec::new();
@@ -100,42 +105,21 @@ fn its_entry_is_told_before_its_reset() {
     let [entry, reset] = &told[..] else { panic!("{told:?}") };
     assert!(is_entry_of(entry, &conn) && reset.new == State::Close, "{told:?}");
     assert_eq!(entry.sock, reset.sock);
-    assert_eq!(told_at_last(&mut probe, &leaker), []);
 }
 
-/// A scan may begin now: whatever it sees, its end has to be heard of.
 #[test]
-fn what_leaves_after_that_is_told() {
+fn an_entry_is_told_with_its_time() {
     let mut leaker = Leaker::listening();
-    let mut probe = holding_back();
-    let early = leaker.leak();
-    probe.hold_back(false);
-    let late = leaker.leak();
-    leaker.close(early.fd());
-    let told = of_netns(&leaker, probe.take().unwrap());
-    let [.., entry, end] = &told[..] else { panic!("{told:?}") };
-    let (entry, of_late) =
-        if is_entry_of(entry, &early) { (entry, &told[0]) } else { (&told[0], entry) };
-    assert!(is_entry_of(of_late, &late) && is_entry_of(entry, &early), "{told:?}");
-    assert_eq!((told.len(), end.sock, end.old), (3, entry.sock, State::CloseWait));
-    assert_eq!(told_at_last(&mut probe, &leaker), []);
-}
-
-/// Its time is the FIN's own, by another clock than the programs'.
-#[test]
-fn it_is_told_when_it_came() {
-    let mut leaker = Leaker::listening();
-    let mut probe = holding_back();
-    let now = || Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap()).as_micros();
+    let mut probe = following();
+    let now = || Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap()).as_nanos();
     for _ in 0..10 {
         let before = now();
         let leak = leaker.leak();
         let after = now();
-        let told = told_at_last(&mut probe, &leaker);
+        let told = of_netns(&leaker, probe.take().unwrap());
         let [entry] = &told[..] else { panic!("{told:?}") };
         assert!(is_entry_of(entry, &leak));
-        let came = u128::from(entry.ktime / 1000);
+        let came = u128::from(entry.ktime);
         assert!((before..=after).contains(&came), "{before} {came} {after}");
-        probe.hold_back(true);
     }
 }

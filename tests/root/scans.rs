@@ -339,17 +339,17 @@ fn an_end_in_good_order_has_its_time() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut probe = probe(StateSet::CLOSE_WAIT);
         probe.attach().unwrap();
-        probe.hold_back(true);
         let (client, server) = pair(&listener);
         client.shutdown(Shutdown::Write).unwrap();
         assert_eq!((&server).read(&mut [0]).unwrap(), 0);
         server.shutdown(Shutdown::Write).unwrap();
-        wait_until("the end", || probe.left_open());
-        probe.hold_back(false);
-        let told = probe.take_passing();
-        let ends: Vec<_> = transitions(netns, told);
-        let ends: Vec<_> = ends.iter().filter(|end| end.new == State::Close).collect();
-        assert!(!ends.is_empty());
+        let mut told = Vec::new();
+        wait_until("the end of both", || {
+            told.extend(transitions(netns, probe.take().unwrap()));
+            told.iter().filter(|told| told.new == State::Close).count() == 2
+        });
+        assert!(probe.left_open());
+        let ends = told.iter().filter(|told| told.new == State::Close);
         for end in ends {
             assert_eq!(end.err, 0);
             assert!(end.flags.contains(SockFlags::HAS_FILE | SockFlags::CONNECTED), "{end:?}");

@@ -168,7 +168,9 @@ fn relayed() -> io::Result<Planted> {
     let end = Instant::now() + PATIENCE;
     loop {
         let (client, server) = connection()?;
-        let (onward, backend) = connection()?;
+        // Whoever has both ends passes nothing on: the other one waits to be accepted.
+        let backend = listen()?;
+        let onward = TcpStream::connect(backend.local_addr()?)?;
         let begin = Instant::now();
         drop(client);
         await_end(&server)?;

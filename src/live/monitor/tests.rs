@@ -21,7 +21,6 @@ struct Script {
     calls: RefCell<Vec<String>>,
     /// The records that [`Source::take`] gives, one call after the other.
     events: VecDeque<Vec<Record>>,
-    held_back: Vec<Record>,
     /// The results of scans, one after the other; the last is there to stay.
     worlds: VecDeque<World>,
     losses: Losses,
@@ -79,15 +78,6 @@ impl Source for Script {
     fn take(&mut self) -> Result<Vec<Record>, Infallible> {
         self.call("take");
         Ok(self.events.pop_front().unwrap_or_default())
-    }
-
-    fn hold_back(&mut self, yes: bool) {
-        self.call(if yes { "hold back" } else { "let through" });
-    }
-
-    fn take_held_back(&mut self) -> Vec<Record> {
-        self.call("take held back");
-        std::mem::take(&mut self.held_back)
     }
 
     fn scan_files(&mut self, report: impl FnMut(Record)) -> Result<(), Infallible> {
@@ -225,28 +215,15 @@ fn what_is_lost_during_a_scan_is_left_to_the_next() {
 }
 
 #[test]
-fn what_is_still_to_be_seen_to_stay_is_held_back_until_shortly_before_the_end() {
+fn events_are_followed_until_the_end() {
     let mut monitor = monitor([]);
-    monitor.source.held_back = vec![Record::Transition(enters(1, ago(500)))];
     let stop = File::open("/dev/null").unwrap();
-    // `stop` is readable at once: nothing is taken that may be about to leave.
+    let passed = vec![enters(1, ago(600)), leaves(1, ago(500)), enters(2, ago(400))];
+    monitor.source.events.push_back(passed.into_iter().map(Record::Transition).collect());
+    // `stop` is readable at once: what has come until then counts.
     assert!(monitor.follow(stop.as_fd(), Duration::from_secs(9)).unwrap());
-    assert_eq!(monitor.source.calls.take(), ["hold back", "wait", "take", "let through"]);
-    assert!(monitor.table.is_empty());
-    // Too short a time to hold anything back.
-    assert!(monitor.follow(stop.as_fd(), SETTLING / 2).unwrap());
-    assert_eq!(monitor.source.calls.take(), ["wait", "take", "take held back"]);
-    assert_eq!(monitor.table.len(), 1);
-}
-
-#[test]
-fn what_was_held_back_is_newer_than_all_events() {
-    let mut monitor = monitor([]);
-    monitor.source.events.push_back(vec![Record::Transition(leaves(1, ago(900)))]);
-    monitor.source.held_back = vec![Record::Transition(enters(1, ago(500)))];
-    let stop = File::open("/dev/null").unwrap();
-    monitor.follow(stop.as_fd(), Duration::ZERO).unwrap();
-    assert_eq!(monitor.table.len(), 1);
+    assert_eq!(monitor.source.calls.take(), ["wait", "take"]);
+    assert_eq!(monitor.table.socks().map(|(sock, _)| sock).collect::<Vec<_>>(), [SockPtr(2)]);
 }
 
 #[test]
