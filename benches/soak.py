@@ -284,6 +284,8 @@ def main():
         truth = planters.truth()
         difference = compare(watch, truth)
         comparisons += 1
+        if watch.report["incomplete"]:
+            print(json.dumps(watch.report["incomplete"]))
         sockets += len(truth[0]) + sum(truth[1].values())
         if difference:
             differences += 1
