@@ -20,8 +20,9 @@ use sockleak::live::table::Table;
 use sockleak::report::{Query, Report};
 use sockleak::sock::age::Tick;
 use sockleak::sock::conn::{Conn, Endpoint, SockPtr};
+use sockleak::sock::decode::decode;
 use sockleak::sock::event::{
-    Actor, Holder, Process, Progress, Record, Sock, SockFlags, Stamps, Transition, decode,
+    Actor, Holder, Process, Progress, Record, Sock, SockFlags, Stamps, Transition,
 };
 use sockleak::sock::state::{State, StateSet};
 use sockleak::view::json;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sockleak::sock::event::decode;
+use sockleak::sock::decode::decode;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok((_, len)) = decode(bytes) {

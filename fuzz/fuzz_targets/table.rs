@@ -11,7 +11,7 @@ use sockleak::report::group::{GroupBy, Grouped};
 use sockleak::report::trend::Trend;
 use sockleak::report::{Query, Report, Shown};
 use sockleak::sock::age::Tick;
-use sockleak::sock::event::decode;
+use sockleak::sock::decode::decode;
 use sockleak::sock::state::StateSet;
 use sockleak::view::text::Style;
 use sockleak::view::{json, text};

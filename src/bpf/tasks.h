@@ -5,6 +5,9 @@
  * sock is far away in memory, where to wait for one after the other takes most of a scan's time.
  * So descriptors are visited by the chunk: the loads of one kind are made for all of them, so that
  * the processor waits for them together, and only then is one after the other read.
+ *
+ * With iter/task_file instead, `list` takes 1.3 times as long at 100,000 leaks, and 2.72 +- 0.06 times
+ * beside 100,000 healthy connections (6.18, two binaries in one run).
  */
 #ifndef SOCKLEAK_TASKS_H
 #define SOCKLEAK_TASKS_H

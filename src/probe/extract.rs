@@ -5,6 +5,9 @@
 //! need: the place and the size of each part of a type. The targets of pointers are left out, and
 //! types are numbered anew.
 //!
+//! Without it `list` takes 1.96 ± 0.03 times as long on a host with 20 sockets, and 1.4 times beside
+//! 100,000 healthy connections (6.18, two binaries in one run).
+//!
 //! The format is that of the kernel's Documentation/bpf/btf.rst: a header, types, strings. A type
 //! consists of words: its name, its kind and how many parts it has, its size or another type, and
 //! more by its kind.

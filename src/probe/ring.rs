@@ -13,7 +13,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use super::error::{failed, refused};
 use super::{Probe, ProbeError};
-use crate::sock::event::{self, DecodeError, Record};
+use crate::sock::decode::{DecodeError, decode};
+use crate::sock::event::Record;
 
 /// The reader of the ring.
 pub(super) struct Ring {
@@ -116,7 +117,7 @@ impl Probe {
         let inbox = Rc::clone(&self.ring.inbox);
         let mut builder = RingBufferBuilder::new();
         builder.add(&self.skeleton.maps.ring, move |bytes| {
-            inbox.borrow_mut().put(event::decode(bytes).map(|(record, _)| record));
+            inbox.borrow_mut().put(decode(bytes).map(|(record, _)| record));
             0
         })?;
         builder.build()

@@ -52,7 +52,8 @@ use super::iterators::Links;
 use super::threads::{Pieces, gather, join, spawn};
 use super::{Probe, ProbeError};
 use crate::live::source::{Cut, Walked};
-use crate::sock::event::{self, Record};
+use crate::sock::decode::decode;
+use crate::sock::event::Record;
 use crate::sock::sums::{GROUPS, Sums};
 
 impl Probe {
@@ -159,7 +160,7 @@ impl Probe {
             |pieces| read(&links, pieces),
             |mut rest| {
                 while !rest.is_empty() {
-                    let Ok((record, len)) = event::decode(rest) else {
+                    let Ok((record, len)) = decode(rest) else {
                         // Nobody knows where the next record begins.
                         self.ring.count_undecodable();
                         break;

