@@ -21,5 +21,6 @@ def check(name): .doctor.checks // [] | map(select(.name == name)) | first;
   row(["self-test: found / planted"] + ($kernels | every(.doctor.self_test // {} | "\(.found // "–") / \(.planted // "–")"))),
   ( [ $kernels[] | .kernel as $kernel
       | (.doctor.checks // [] | .[] | select(.status != "ok") | "- \($kernel): \(.name) is \(.status): \(.detail)"),
-        (.not_possible[] | "- \($kernel): test \(.test) is not possible: \(.reason)") ]
+        (.not_possible | group_by(.reason)[]
+          | "- \($kernel): not possible (\(.[0].reason)): \(map(.test) | join(", "))") ]
     | if length > 0 then "", "## Why not", "", .[] else empty end )
