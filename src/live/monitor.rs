@@ -153,27 +153,26 @@ impl<S: Source> Monitor<S> {
         }
     }
 
-    /// Scans once, completely; again where sockets moved between the parts of a scan, or led a walk
-    /// astray. Then, where
-    /// sockets may be about to leave, waits for the time between two looks, and looks again.
+    /// Looks at everything; and where sockets may be about to leave, waits for the time between two
+    /// looks, and looks again.
     ///
     /// # Errors
     /// Where an iterator cannot be read.
     pub fn look_twice(&mut self, wait: impl FnOnce(Duration)) -> Result<(), S::Error> {
-        for _ in 0..ATTEMPTS {
-            self.scan(true)?;
-            if !self.table.has_missing_owners() && self.cut.strayed == 0 {
-                break;
-            }
-        }
+        self.look(Table::has_missing_owners)?;
         if self.table.is_in_doubt(clock::ktime(), self.rules.settle) {
             wait(Duration::from_nanos(self.rules.settle));
+            self.look(|_| false)?;
+        }
+        Ok(())
+    }
+
+    /// Scans everything; again where sockets that moved led a walk astray, or something is missing.
+    fn look(&mut self, is_missing: impl Fn(&Table) -> bool) -> Result<(), S::Error> {
+        for _ in 0..ATTEMPTS {
             self.scan(true)?;
-            for _ in 1..ATTEMPTS {
-                if self.cut.strayed == 0 {
-                    break;
-                }
-                self.scan(true)?;
+            if self.cut.strayed == 0 && !is_missing(&self.table) {
+                break;
             }
         }
         Ok(())
