@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::common::tool::{list_in, sockleak};
-use crate::common::{Kind, Leaker, Want, assert_rows, list, need_root, not_possible};
+use crate::common::{Kind, Leaker, Want, assert_rows, list, need_root, not_possible, slow_machine};
 
 const TABLE_SIZE: &str = "ipv4/tcp_child_ehash_entries";
 
@@ -33,12 +33,17 @@ fn in_flight() -> UnixStream {
 }
 
 fn assert_found(netns: u64) {
-    for _ in 0..20 {
+    for _ in 0..runs(20) {
         let report = list_in(netns, &[]);
         assert!(report.complete, "{report:?}");
         let row = report.only_row();
         assert_eq!((row.state.as_str(), row.ownership.as_str()), ("CLOSE_WAIT", "unknown"));
     }
+}
+
+/// How often to look: an emulated machine takes a second for each.
+fn runs(many: usize) -> usize {
+    if slow_machine() { 3 } else { many }
 }
 
 #[test]
@@ -92,7 +97,7 @@ fn namespaces_that_come_and_go_are_no_reason() {
             return not_possible(test, format!("one hash table serves all: {error}"));
         }
         beside_short_lived_namespaces(&parent, || {
-            for _ in 0..30 {
+            for _ in 0..runs(30) {
                 let ran = sockleak(&["list", "--json", "--netns", &parent.netns.to_string()]);
                 assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{size}: {ran:?}");
             }
@@ -139,7 +144,7 @@ fn churn_leads_no_walk_astray() {
                 leaker.churn(200, 100);
             }
         });
-        for _ in 0..30 {
+        for _ in 0..runs(30) {
             let ran = sockleak(&["list", "--json", "--netns", &netns.to_string()]);
             assert!(ran.report().complete, "{ran:?}");
         }
