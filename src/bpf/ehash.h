@@ -419,7 +419,7 @@ static __always_inline struct net *current_net(void)
 #define NET_AT(node) ((struct net *)((node)-bpf_core_field_offset(struct net, list)))
 
 /*
- * Whether a network namespace is still in the kernel's list of all. As long as this run of the
+ * True if a network namespace is still in the kernel's list of all. As long as this run of the
  * program lasts its table then stays, too: cleanup_net() takes it from the list, waits for the
  * end of what runs under RCU, as we do, and only then frees it.
  */

@@ -14,7 +14,7 @@
 #include "transitions.h"
 
 /*
- * Whether exits are reported. User space sets it before a scan: a process whose threads have all
+ * True if exits are reported. User space sets it before a scan: a process whose threads have all
  * left by then is not scanned (is_exiting()), and any later exit comes through the ring.
  */
 bool report_exits = false;

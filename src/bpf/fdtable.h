@@ -70,7 +70,7 @@ static __always_inline void learn_file_ops(void)
 }
 
 /*
- * Whether the descriptor still refers to this file. The table, or the file, may have been freed
+ * True if the descriptor still refers to this file. The table, or the file, may have been freed
  * and be in use again; but then it is not the task's table any more, or not in it.
  */
 static __always_inline bool is_open(__u32 fd, __u64 file)

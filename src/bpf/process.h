@@ -30,7 +30,7 @@ static struct {
 } visited;
 
 /*
- * Whether all threads of a process have begun to exit. Its descriptors are closed soon after; a scan
+ * True if all threads of a process have begun to exit. Its descriptors are closed soon after; a scan
  * leaves them out, because on_exit may have reported the process already.
  */
 static __always_inline bool is_exiting(struct task_struct *task)

@@ -49,7 +49,7 @@ static __always_inline __u64 wakeup(void)
 }
 
 /*
- * Whether the current task made the transition. All others are made by a packet or a timer, under
+ * True if the current task made the transition. All others are made by a packet or a timer, under
  * whatever task was interrupted. A shutdown of both directions precedes CLOSE when close() leads
  * there, and never when a RST does.
  */

@@ -17,7 +17,7 @@ pub(super) struct Asked {
     /// The full names of processes, each with its start and its short name: those of another program
     /// are read anew.
     names: BTreeMap<u32, (u64, String, Vec<String>)>,
-    /// Whether only the network namespaces of processes that can be seen are asked for.
+    /// True if only the network namespaces of processes that can be seen are asked for.
     pub(super) is_narrowed: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What /proc says of processes.
+//! Processes, as /proc shows them.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::netns;
 
-/// What a number in /proc stands for.
+/// Kinds of numbers in /proc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A process that runs.
@@ -17,7 +17,7 @@ pub enum Kind {
     Zombie,
 }
 
-/// What this number stands for; `None` where /proc does not show it.
+/// The kind of this number; `None` where /proc does not show it.
 pub fn kind(pid: u32) -> Option<Kind> {
     kind_in(pid, &fs::read_to_string(folder(pid).join("status")).ok()?)
 }
@@ -66,7 +66,7 @@ fn base_name(path: &[u8]) -> Option<String> {
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
-/// Whether it has this name, in full or as `ps -o comm` prints it.
+/// True if it has this name, in full or as `ps -o comm` prints it.
 pub fn has_name(pid: u32, name: &str) -> bool {
     comm(pid).is_some_and(|comm| comm == name) || full_names(pid).iter().any(|full| full == name)
 }

@@ -30,9 +30,9 @@ pub enum Incomplete {
     },
     /// This kernel does not let the walk through all connections come to its end.
     WalkTruncated,
-    /// So many chains of the kernel's hash tables changed each time that they were walked.
+    /// Number of chains of the kernel's hash tables that changed each time that they were walked.
     WalkStrayed(u32),
-    /// So many of these chains are longer than a walk follows.
+    /// Number of chains that are longer than a walk follows.
     ChainOverlong(u32),
     /// The kernel is not what the programs were written for.
     UnknownKernel(String),
@@ -45,7 +45,7 @@ pub enum Incomplete {
     },
     /// Sockets of unknown owner may belong to a process that was asked for.
     OwnersUnknown(usize),
-    /// So many leaked sockets may be as old as was asked for: one look cannot tell.
+    /// Number of leaked sockets that may be as old as was asked for: one look cannot tell.
     AgeUnknown(usize),
 }
 
@@ -68,7 +68,7 @@ impl Incomplete {
         }
     }
 
-    /// Whether it matters to somebody who asks for these network namespaces only; an empty list
+    /// True if it matters to somebody who asks for these network namespaces only; an empty list
     /// asks for all.
     pub fn concerns(&self, asked_for: &[u32]) -> bool {
         let concerns = |netns: &u32| asked_for.is_empty() || asked_for.contains(netns);

@@ -36,7 +36,7 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Whether some descriptors of this process are not listed.
+    /// True if some descriptors of this process are not listed.
     pub(super) fn has_omitted(&self, pid: Pid) -> bool {
         self.partly_listed.contains(&pid)
     }

@@ -16,18 +16,18 @@ use crate::sock::state::StateSet;
 /// How often a scan that has met sockets on the move is repeated, before `list` gives up.
 const ATTEMPTS: usize = 4;
 
-/// What to judge by.
+/// Rules of judgement.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// The states that somebody asked for, besides the sockets that can have a verdict.
     pub watched: StateSet,
-    /// What has not moved for so many ns is idle.
+    /// A socket that has not moved for so many ns is idle.
     pub idle: u64,
     /// How many ns two looks are apart.
     pub settle: u64,
 }
 
-/// What is leaked, kept up to date.
+/// The table, kept up to date from a source.
 pub struct Monitor<S> {
     source: S,
     rules: Rules,
@@ -41,7 +41,7 @@ pub struct Monitor<S> {
     namespaces: Option<BTreeSet<u32>>,
     /// When the last scan began.
     scanned: u64,
-    /// Whether sockets wait for a scan that the budget does not allow yet.
+    /// True if sockets wait for a scan that the budget does not allow yet.
     is_overdue: bool,
 }
 
@@ -66,7 +66,7 @@ impl<S: Source> Monitor<S> {
         self.schedule.set_budget(budget);
     }
 
-    /// What is known.
+    /// The table of all that is known.
     pub fn table(&self) -> &Table {
         &self.table
     }
@@ -129,7 +129,7 @@ impl<S: Source> Monitor<S> {
         Ok(stopped)
     }
 
-    /// What a scan could change.
+    /// Gaps that a scan could fill.
     fn needs(&self) -> Needs {
         let now = clock::ktime();
         let (mut has_rows, mut has_pending) = (false, false);

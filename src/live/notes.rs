@@ -1,4 +1,4 @@
-//! What events have said of sockets that only a scan can bring into the table: when a connection
+//! Notes from events on sockets that only a scan can bring into the table: when a connection
 //! ended with its descriptor open, and who shut a sending side down. And what follows from the
 //! latter: which sockets are relays.
 

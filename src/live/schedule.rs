@@ -47,7 +47,7 @@ pub enum Reason {
     Urgent,
 }
 
-/// What is known that a scan could change.
+/// Gaps that a scan could fill.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Needs {
     /// Sockets that no scan has read yet.
@@ -82,7 +82,7 @@ impl Needs {
 pub struct Schedule {
     budget: Budget,
     last: Option<Duration>,
-    /// What the last scan has cost.
+    /// CPU time of the last scan.
     cost: Duration,
     /// CPU time used, less what the budget has granted.
     debt: Duration,
@@ -94,17 +94,17 @@ impl Schedule {
         self.budget = budget;
     }
 
-    /// Whether there was no scan yet.
+    /// True if there was no scan yet.
     pub fn is_first(&self) -> bool {
         self.last.is_none()
     }
 
-    /// What the last scan has cost.
+    /// CPU time of the last scan.
     pub fn cost(&self) -> Duration {
         self.cost
     }
 
-    /// Whether to scan at this time, for this reason.
+    /// True if to scan at this time, for this reason.
     pub fn is_due(&self, now: Duration, reason: Reason) -> bool {
         let Some(last) = self.last else { return true };
         let (least, credit) = match reason {

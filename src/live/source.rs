@@ -25,7 +25,7 @@ pub trait Source {
     /// Where the kernel refuses.
     fn take(&mut self) -> Result<Vec<Record>, Self::Error>;
 
-    /// Whether processes that exit are reported. On before a scan, which leaves out those that have
+    /// True if processes that exit are reported. On before a scan, which leaves out those that have
     /// begun to exit; so that each holder that a scan reports, and that exits later, is reported.
     fn report_exits(&mut self, yes: bool);
 
@@ -53,24 +53,24 @@ pub trait Source {
         report: impl FnMut(Record),
     ) -> Result<Walked, Self::Error>;
 
-    /// What was lost on the way, since the start.
+    /// Losses on the way, since the start.
     fn losses(&self) -> Losses;
 
-    /// Whether since the last scan a connection has come to its end with its descriptor open: only a
+    /// True if since the last scan a connection has come to its end with its descriptor open: only a
     /// scan can tell whether it stays so.
     fn left_open(&self) -> bool;
 
     /// Notes that only a scan can tell whether some connection is leaked; or that none is such.
     fn set_left_open(&mut self, yes: bool);
 
-    /// What is unlike all kernels that were known, as far as the last scan has shown.
+    /// Ways in which this kernel is unlike all that were known, as far as the last scan has shown.
     fn surprises(&self) -> Vec<String>;
 
     /// How many connections of an accept queue are seen at the most.
     fn queue_bound(&self) -> u32;
 }
 
-/// What a walk through all connections has left out.
+/// Connections that a walk has left out.
 #[derive(Clone, Debug)]
 pub struct Walked {
     /// The sums of the sockets that were not reported: a program has them, or had.
@@ -84,7 +84,7 @@ pub struct Walked {
 /// Chains of connections that a walk has not followed to their end, by the cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// Whether this kernel lets us follow a part of them only.
+    /// True if this kernel lets us follow a part of them only.
     pub by_kernel: bool,
     /// How many have been changing all the time.
     pub strayed: u32,
@@ -92,7 +92,7 @@ pub struct Cut {
     pub overlong: u32,
 }
 
-/// What was lost on the way, by its cause.
+/// Losses on the way, by their cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Events for which the ring had no room.

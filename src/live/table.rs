@@ -46,7 +46,7 @@ pub struct Table {
     queues: HashMap<SockPtr, Queue>,
     processes: FxHashMap<Pid, Process>,
     room: Room,
-    /// What events have said that counts once a scan has found the sockets.
+    /// Notes from events, of use once a scan has found the sockets.
     notes: Notes,
     /// Sockets in CLOSE_WAIT, each with the one that its holder shut down for it.
     relays: FxHashMap<SockPtr, SockPtr>,
@@ -55,9 +55,9 @@ pub struct Table {
     exited: FxHashSet<Pid>,
     /// How many sockets only a scan can tell the owner of.
     unscanned: usize,
-    /// Whether holders have exited of which only a scan can tell what became of their sockets.
+    /// True if holders have exited of which only a scan can tell what became of their sockets.
     has_bereft: bool,
-    /// Whether the last scan has caught some between their end and their close().
+    /// True if the last scan has caught some between their end and their close().
     ending: bool,
     full: bool,
 }
@@ -66,7 +66,7 @@ pub struct Table {
 #[derive(Debug)]
 struct Scan {
     began: u64,
-    /// What has happened since.
+    /// Transitions since then.
     deferred: Vec<Transition>,
     /// Processes that have exited since, and when they began.
     exited: Vec<(Pid, u64)>,
@@ -120,7 +120,7 @@ impl Table {
         self.socks.len()
     }
 
-    /// Whether there are none.
+    /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.socks.is_empty()
     }
@@ -150,7 +150,7 @@ impl Table {
         self.holder_list(tracked).omitted()
     }
 
-    /// Whether a process has descriptors that are not listed.
+    /// True if a process has descriptors that are not listed.
     pub fn is_partly_listed(&self, pid: Pid) -> bool {
         self.room.has_omitted(pid)
     }
@@ -168,23 +168,23 @@ impl Table {
         self.socks.get(&other).map(|tracked| (other, tracked))
     }
 
-    /// Whether there are sockets whose owner is not known until the next scan.
+    /// True if there are sockets whose owner is not known until the next scan.
     pub fn needs_scan(&self, now: u64) -> bool {
         let waits = |tracked: &Tracked| tracked.awaits_scan() && !tracked.is_passing(now);
         self.has_bereft || self.unscanned > 0 && self.socks.values().any(waits)
     }
 
-    /// Whether any process is known to hold a socket or a listener.
+    /// True if any process is known to hold a socket or a listener.
     pub fn has_holders(&self) -> bool {
         !self.processes.is_empty()
     }
 
-    /// Whether there are sockets of which a second look would say more.
+    /// True if there are sockets of which a second look would say more.
     pub fn is_in_doubt(&self, now: u64, settle: u64) -> bool {
         self.socks.values().any(|tracked| !tracked.has_settled(now, settle))
     }
 
-    /// Whether there are sockets that a scan saw, and that have a descriptor or ought to be in a
+    /// True if there are sockets that a scan saw, and that have a descriptor or ought to be in a
     /// queue, and it found neither: they were on the move, or the descriptor is in flight.
     pub fn has_missing_owners(&self) -> bool {
         self.socks.values().any(|tracked| {
@@ -192,7 +192,7 @@ impl Table {
         })
     }
 
-    /// Whether sockets were left out because the table was full.
+    /// True if sockets were left out because the table was full.
     pub fn is_full(&self) -> bool {
         self.full
     }
@@ -226,7 +226,7 @@ impl Table {
         }
     }
 
-    /// Whether a socket that has made this transition belongs into the table.
+    /// True if a socket that has made this transition belongs into the table.
     fn stays(&self, transition: &Transition) -> bool {
         match transition.new {
             State::Close => transition.is_reset(),
@@ -296,7 +296,7 @@ impl Table {
         }
     }
 
-    /// Whether a socket found in a listener's accept queue can be there: the queue is walked
+    /// True if a socket found in a listener's accept queue can be there: the queue is walked
     /// without its lock, and a walk can stray.
     fn is_queued(&self, listener: SockPtr, sock: &Sock) -> bool {
         let belongs = |queue: &Queue| {
@@ -307,7 +307,7 @@ impl Table {
             && self.queues.get(&listener).is_some_and(belongs)
     }
 
-    /// Whether there are sockets that the scan under way has not found so far, though no event has
+    /// True if there are sockets that the scan under way has not found so far, though no event has
     /// said that they are gone: in no process's hands, and in no queue. Those set aside that may be
     /// about to leave.
     pub fn has_missed(&self) -> bool {
@@ -333,7 +333,7 @@ impl Table {
         self.socks().filter(|(_, tracked)| counts(tracked)).map(|(sock, _)| sock).collect()
     }
 
-    /// Whether the walk sums up sockets in this state: the twin of `is_summed()` in the programs. What
+    /// True if the walk sums up sockets in this state: the twin of `is_summed()` in the programs. What
     /// is a candidate for other reasons changes too often to be compared.
     fn is_summed(&self, state: State) -> bool {
         let half_shut =
@@ -442,7 +442,7 @@ impl Table {
         Some((tracked, &mut self.room))
     }
 
-    /// Whether a socket belongs into the table. The programs have asked the same (`is_wanted()`),
+    /// True if a socket belongs into the table. The programs have asked the same (`is_wanted()`),
     /// but a socket can change between that look and its reading.
     fn wants(&self, sock: &Sock) -> bool {
         self.watched.contains(sock.state) || leak::is_candidate(sock.state, sock.flags, sock.unread)
@@ -465,7 +465,7 @@ impl Table {
     }
 }
 
-/// Whether an event tells when a socket leaves this state.
+/// True if an event tells when a socket leaves this state.
 fn is_followed(state: State, watched: StateSet) -> bool {
     state == State::CloseWait || state != State::Close && watched.contains(state)
 }

@@ -68,7 +68,7 @@ pub struct Tracked {
     last_acknowledged: u64,
     /// When a scan first saw a process hold it.
     pub(crate) held_since: u64,
-    /// Whether every process that the last scan saw hold it has exited since.
+    /// True if every process that the last scan saw hold it has exited since.
     pub(crate) is_bereft: bool,
 }
 
@@ -202,7 +202,7 @@ impl Tracked {
         (self.last_read, self.last_sent) = (0, 0);
     }
 
-    /// Whether this is that socket, and not an earlier one at the same address.
+    /// True if this is that socket, and not an earlier one at the same address.
     pub(crate) fn is(&self, conn: Conn, cookie: Option<NonZeroU64>) -> bool {
         if let (Some(mine), Some(theirs)) = (self.cookie, cookie)
             && mine != theirs
@@ -217,12 +217,12 @@ impl Tracked {
         mine == conn
     }
 
-    /// Whether it has come so lately that it may be about to leave.
+    /// True if it has come so lately that it may be about to leave.
     pub(crate) fn is_passing(&self, now: u64) -> bool {
         now < self.since.latest.saturating_add(GRACE_NS)
     }
 
-    /// Whether a scan has caught it between its end and its `close()`: no event will tell of that.
+    /// True if a scan has caught it between its end and its `close()`: no event will tell of that.
     pub(crate) fn is_ending(&self) -> bool {
         self.state == State::Close
             && self.err == 0
@@ -232,7 +232,7 @@ impl Tracked {
             && self.is_passing(self.seen)
     }
 
-    /// Whether it is more than a moment in the life of a program that works: it has stayed since its
+    /// True if it is more than a moment in the life of a program that works: it has stayed since its
     /// entry into the state was seen; or nothing had happened on it for long; or two looks, `settle`
     /// ns apart, have shown the same.
     pub fn has_settled(&self, now: u64, settle: u64) -> bool {
@@ -284,17 +284,17 @@ impl Tracked {
         since.map_or(0, |since| now.saturating_sub(since))
     }
 
-    /// Whether a scan saw a process hold it before this time.
+    /// True if a scan saw a process hold it before this time.
     pub fn was_held_before(&self, time: u64) -> bool {
         self.held_since != 0 && self.held_since < time
     }
 
-    /// Whether only a scan can tell who has it.
+    /// True if only a scan can tell who has it.
     pub(crate) fn awaits_scan(&self) -> bool {
         self.seen == 0 || self.is_bereft
     }
 
-    /// Whether no program will ever refer to it.
+    /// True if no program will ever refer to it.
     pub fn ownerless(&self) -> bool {
         self.flags.ownerless()
     }

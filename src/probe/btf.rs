@@ -80,17 +80,17 @@ impl KernelTypes {
         }
     }
 
-    /// Whether there is a struct of this name.
+    /// True if there is a struct of this name.
     pub fn has_struct(&self, name: &str) -> bool {
         self.btf.type_by_name::<Struct<'_>>(name).is_some()
     }
 
-    /// Whether a struct has this member.
+    /// True if a struct has this member.
     pub fn has_member(&self, name: &str, member: &str) -> bool {
         self.member(name, member).is_some()
     }
 
-    /// Whether a struct has this member, and as a pointer.
+    /// True if a struct has this member, and as a pointer.
     pub fn member_is_pointer(&self, name: &str, member: &str) -> bool {
         let id = self.member(name, member);
         id.is_some_and(|id| self.btf.type_by_id::<Ptr<'_>>(id).is_some())
@@ -102,13 +102,13 @@ impl KernelTypes {
         members.iter().find(|candidate| is_it(candidate.name)).map(|found| found.ty)
     }
 
-    /// Whether BPF programs may call this helper (`bpf_…`), some of them at least.
+    /// True if BPF programs may call this helper (`bpf_…`), some of them at least.
     pub fn has_helper(&self, name: &str) -> bool {
         let name = name.strip_prefix("bpf_").unwrap_or(name);
         self.has_value("bpf_func_id", &format!("BPF_FUNC_{name}"))
     }
 
-    /// Whether an enum has a value of this name.
+    /// True if an enum has a value of this name.
     pub fn has_value(&self, name: &str, value: &str) -> bool {
         let values: Option<Enum<'_>> = self.btf.type_by_name(name);
         let is_it = |name: Option<&OsStr>| name.is_some_and(|name| name == value);
@@ -120,24 +120,24 @@ impl KernelTypes {
         self.btf.type_by_name::<Struct<'_>>(name).map(|found| found.size())
     }
 
-    /// Whether the kernel has a function of this name that BPF programs may call.
+    /// True if the kernel has a function of this name that BPF programs may call.
     pub fn has_function(&self, name: &str) -> bool {
         self.btf.type_by_name::<Func<'_>>(name).is_some()
     }
 
-    /// Whether there is a tracepoint of this name that BPF programs can attach to directly.
+    /// True if there is a tracepoint of this name that BPF programs can attach to directly.
     pub fn has_tracepoint(&self, name: &str) -> bool {
         let name = format!("btf_trace_{name}");
         self.btf.type_by_name::<Typedef<'_>>(&name).is_some()
     }
 
-    /// Whether BPF's memory counts as locked memory. Since 5.11 (80ee81e0403c) memory cgroups count
+    /// True if BPF's memory counts as locked memory. Since 5.11 (80ee81e0403c) memory cgroups count
     /// it instead.
     pub fn counts_locked_memory(&self) -> bool {
         self.has_struct("bpf_map_memory")
     }
 
-    /// Whether they are from a file, and only loading will tell whether they are this kernel's.
+    /// True if they are from a file, and only loading will tell whether they are this kernel's.
     pub fn is_from_file(&self) -> bool {
         self.file.is_some()
     }

@@ -55,7 +55,7 @@ impl Links {
         set.map_err(refused("choose a hash table"))
     }
 
-    /// Whether the last walk has met more sockets than it had room for.
+    /// True if the last walk has met more sockets than it had room for.
     fn has_more(&self) -> Result<bool, ProbeError> {
         let value = self.walked.lookup(&ONLY, MapFlags::ANY);
         let value = value.map_err(refused("look up a walk"))?.unwrap_or_default();

@@ -41,7 +41,7 @@ pub enum ProbeError {
     BadBtf {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The fault in it.
         why: String,
     },
     /// Where BPF's memory counts as locked memory, with too low a limit.
@@ -54,17 +54,17 @@ pub enum ProbeError {
     /// The kernel has refused something.
     #[error("cannot {action}: {error}{}", first_note(.notes))]
     Refused {
-        /// What was tried.
+        /// The attempt.
         action: &'static str,
-        /// What libbpf says.
+        /// The error that libbpf returns.
         error: libbpf_rs::Error,
-        /// What libbpf has printed about it.
+        /// The lines that libbpf has printed about it.
         notes: Vec<String>,
     },
     /// A system call has failed.
     #[error("cannot {action}: {error}")]
     Io {
-        /// What was tried.
+        /// The attempt.
         action: &'static str,
         /// Why it failed.
         error: io::Error,

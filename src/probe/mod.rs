@@ -40,7 +40,7 @@ use crate::bpf::types::bss;
 use crate::host::{limits, privilege, seccomp};
 use crate::sock::state::StateSet;
 
-/// What to load.
+/// The states to report, and where the programs get their memory and types.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The states whose sockets scans report, besides all candidates for a verdict.
@@ -180,7 +180,7 @@ impl Probe {
         self.global(|bss| &bss.rings_lost)
     }
 
-    /// Whether scans see sockets that only an io_uring's table of files refers to.
+    /// True if scans see sockets that only an io_uring's table of files refers to.
     pub fn sees_rings(&self) -> bool {
         self.own.ring.is_some()
             && self.facts.contains(KernelFacts::RING_TABLES | KernelFacts::CAST)
@@ -203,7 +203,7 @@ impl Probe {
         surprises
     }
 
-    /// Whether since the last scan a connection has come to its end with its descriptor open, so
+    /// True if since the last scan a connection has come to its end with its descriptor open, so
     /// that only a scan can tell whether it is leaked.
     pub fn left_open(&self) -> bool {
         self.global(|bss| &bss.left_open)

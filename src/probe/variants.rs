@@ -139,7 +139,7 @@ pub const PROGRAMS: [Program; 14] = [
 ];
 
 impl Program {
-    /// Whether this kernel gets it, for whatever call needs it.
+    /// True if this kernel gets it, for whatever call needs it.
     pub fn is_for(&self, kernel: KernelFacts) -> bool {
         kernel.contains(self.needs) && !kernel.intersects(self.unless)
     }

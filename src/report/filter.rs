@@ -75,7 +75,7 @@ impl Filter {
         !self.is_on_processes() || holders.processes().any(matches)
     }
 
-    /// Whether a row that it does not show may be one of those that were asked for: nobody knows
+    /// True if a row that it does not show may be one of those that were asked for: nobody knows
     /// whose it is, or not all of its holders are listed.
     pub fn may_miss(&self, row: &SocketRow<'_>) -> bool {
         let of_anybody =
@@ -85,7 +85,7 @@ impl Filter {
         self.is_on_processes() && !is_known && is_near && of_anybody.matches(row)
     }
 
-    /// Whether a row that it does not show may be old enough: one look cannot date it.
+    /// True if a row that it does not show may be old enough: one look cannot date it.
     pub fn may_be_older(&self, row: &SocketRow<'_>) -> bool {
         let least = self.min_age.map_or(0, |least| least.as_nanos());
         let may_be = row.age_at_most.is_none_or(|most| u128::from(most) >= least);
@@ -94,7 +94,7 @@ impl Filter {
         least > u128::from(row.lasting()) && is_undated && may_be && of_any_age().matches(row)
     }
 
-    /// Whether it, or what it leaves out, asks for processes by name.
+    /// True if it, or what it leaves out, asks for processes by name.
     pub fn asks_for_names(&self) -> bool {
         !self.comm.is_empty() || self.not.iter().any(Self::asks_for_names)
     }

@@ -36,7 +36,7 @@ pub struct ProcessRow<'a> {
     pub leaked: usize,
     /// How many stranded ones.
     pub stranded: usize,
-    /// Whether these two are bounds from below: not all of its descriptors are listed.
+    /// True if these two are bounds from below: not all of its descriptors are listed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub at_least: bool,
     /// How many descriptors it has open.

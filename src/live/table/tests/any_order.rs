@@ -40,7 +40,7 @@ fn any_record() -> impl Strategy<Value = Record> {
 enum Step {
     Begin(u64),
     Record(Record),
-    /// Whether it looked everywhere.
+    /// True if it looked everywhere.
     End(bool),
     ForgetExited,
 }
