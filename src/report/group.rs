@@ -6,8 +6,9 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::Report;
 use super::row::{Ownership, SocketRow};
-use super::{Report, optional_seconds, rfc3339, seconds};
+use super::serial::{optional_seconds, rfc3339, seconds};
 use crate::live::health::Incomplete;
 use crate::sock::conn::SockPtr;
 use crate::sock::leak::Verdict;

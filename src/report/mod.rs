@@ -6,26 +6,26 @@ mod counts;
 pub mod filter;
 pub mod group;
 mod processes;
+pub mod query;
 pub mod row;
+pub(crate) mod serial;
 mod sockets;
 pub mod trend;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use rustc_hash::FxHashMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use self::filter::Filter;
 pub use self::processes::{Descriptors, ListenerRow, ProcessRow};
+pub use self::query::{Peers, Query, Shown, SortKey};
+use self::serial::{is_zero, optional_seconds, rfc3339};
 pub use self::sockets::{Kinds, Rows, Sockets};
 use self::trend::Trend;
 use crate::host::clock::Moment;
 use crate::live::health::{Health, Incomplete};
 use crate::live::table::Table;
-use crate::sock::conn::Conn;
 use crate::sock::leak::Verdict;
-use crate::sock::state::StateSet;
 
 /// Raised when a field changes its meaning; fields are only ever added.
 pub const SCHEMA: u32 = 1;
@@ -64,78 +64,6 @@ pub struct Report<'a> {
     /// Which rows these are.
     #[serde(skip)]
     pub shown: Shown,
-}
-
-/// Which sockets are rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shown {
-    /// The leaked ones.
-    #[default]
-    Leaked,
-    /// The stranded ones, too.
-    Stranded,
-    /// All in these states, leaked or not.
-    States(StateSet),
-}
-
-impl Shown {
-    /// The word for rows.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Leaked => "leaked",
-            Self::Stranded => "leaked or stranded",
-            Self::States(_) => "listed",
-        }
-    }
-}
-
-/// A question that a report answers.
-#[derive(Clone, Debug, Default)]
-pub struct Query {
-    /// Which sockets count.
-    pub filter: Filter,
-    /// Which of them are rows.
-    pub shown: Shown,
-    /// The order of rows.
-    pub sort: SortKey,
-    /// A connection is idle when nothing has moved for so many ns.
-    pub idle: u64,
-    /// How many ns two looks are apart.
-    pub settle: u64,
-    /// True to name the holders of the other ends.
-    pub peer: bool,
-}
-
-/// Keys by which rows are sorted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum SortKey {
-    /// The oldest first.
-    #[default]
-    Age,
-    /// By the holder's PID.
-    Pid,
-    /// By the holder's name.
-    Comm,
-    /// By our end.
-    Local,
-    /// By the peer's end.
-    Remote,
-    /// By the state.
-    State,
-    /// By the verdict.
-    Verdict,
-    /// The most unread bytes first.
-    Unread,
-}
-
-/// An index of a table by connection, where peers are asked for; it has to outlive the report.
-pub type Peers = FxHashMap<Conn, u32>;
-
-impl Query {
-    /// Where in the table each connection is, if the query needs that.
-    pub fn peers(&self, table: &Table) -> Option<Peers> {
-        self.peer.then(|| sockets::by_conn(table))
-    }
 }
 
 impl<'a> Report<'a> {
@@ -194,28 +122,6 @@ impl<'a> Report<'a> {
             process.leaked_per_minute = Some(growth.per_minute);
             process.exhausted_in_seconds = free.and_then(|free| growth.seconds_until(free));
         }
-    }
-}
-
-pub(crate) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_zero(number: &usize) -> bool {
-    *number == 0
-}
-
-/// ns as seconds, to the millisecond.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-pub(crate) fn seconds<S: Serializer>(ns: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((ns / 1_000_000) as f64 / 1_000.0)
-}
-
-fn optional_seconds<S: Serializer>(ns: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
-    match ns {
-        Some(ns) => seconds(ns, serializer),
-        None => serializer.serialize_none(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
-use super::{optional_seconds, seconds};
+use super::serial::{optional_seconds, seconds};
 use crate::live::table::{Table, Tracked};
 use crate::sock::conn::{Endpoint, SockPtr};
 use crate::sock::event::{Holder, Pid, Process, SockFlags};

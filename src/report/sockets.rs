@@ -9,12 +9,11 @@ use std::collections::BTreeSet;
 use std::iter;
 use std::slice;
 
-use rustc_hash::FxHashMap;
 use serde::{Serialize, Serializer};
 
 use super::counts::Counts;
+use super::query::{Peers, Query, Shown, SortKey};
 use super::row::{self, AgeIs, Holders, Relay, SocketRow};
-use super::{Query, Shown, SortKey};
 use crate::live::table::{Table, Tracked};
 use crate::sock::conn::{Conn, SockPtr};
 use crate::sock::event::{Holder, Pid};
@@ -36,7 +35,7 @@ struct Context<'a> {
     now: u64,
     idle: u64,
     /// Where in the table each connection is, if peers were asked for.
-    peers: Option<&'a FxHashMap<Conn, u32>>,
+    peers: Option<&'a Peers>,
 }
 
 /// The distinct states, namespaces and verdicts of rows: they decide the columns.
@@ -100,7 +99,7 @@ impl<'a> Sockets<'a> {
     pub(super) fn build(
         table: &'a Table,
         query: &Query,
-        peers: Option<&'a FxHashMap<Conn, u32>>,
+        peers: Option<&'a Peers>,
         now: u64,
     ) -> (Self, Counts) {
         let context = Context { table, now, idle: query.idle, peers };
@@ -336,14 +335,6 @@ impl<'a> Context<'a> {
         let (_, tracked) = self.table.get(*self.peers?.get(&conn.reversed())? as usize)?;
         oldest(self.table, self.table.holders(tracked)).map(|holder| holder.pid)
     }
-}
-
-/// Where each connection of a table is.
-pub(super) fn by_conn(table: &Table) -> FxHashMap<Conn, u32> {
-    let connected = (0..).zip(table.socks()).filter(|(_, (_, tracked))| {
-        tracked.state != State::Listen && tracked.conn.remote.port != 0
-    });
-    connected.map(|(index, (_, tracked))| (tracked.conn, index)).collect()
 }
 
 /// Sorted holders, a process at a time with all its descriptors.

@@ -6,13 +6,14 @@ pub(crate) mod rows;
 
 use std::time::Duration;
 
+use super::filter::Filter;
 use super::*;
 use crate::sock::age::Tick;
-use crate::sock::conn::{Endpoint, SockPtr};
+use crate::sock::conn::{Conn, Endpoint, SockPtr};
 use crate::sock::event::{
     Holder, Listener, Pid, Process, Progress, Record, Sock, SockFlags, Stamps, Transition,
 };
-use crate::sock::state::State;
+use crate::sock::state::{State, StateSet};
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// A hundred days after the boot.

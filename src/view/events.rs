@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Serialize, Serializer};
 
 use crate::host::clock::Moment;
-use crate::report::rfc3339;
+use crate::report::serial::rfc3339;
 use crate::sock::conn::{Endpoint, SockPtr};
 use crate::sock::event::{Pid, Transition};
 use crate::sock::name::{self, sanitised};
