@@ -53,16 +53,27 @@ impl Asked {
     }
 }
 
+/// How many of the processes that are asked for have files in the tables of io_urings; 0 where all
+/// processes are.
+pub(super) fn with_rings(filter: &Filter) -> usize {
+    if !filter.is_on_processes() {
+        return 0;
+    }
+    let asked_for = process::all().filter(|&pid| is_asked_for(filter, pid));
+    asked_for.filter(|&pid| process::has_files_in_rings(pid)).count()
+}
+
+fn is_asked_for(filter: &Filter, pid: u32) -> bool {
+    let Filter { pid: pids, comm, uid, .. } = filter;
+    (pids.is_empty() || pids.contains(&pid))
+        && (comm.is_empty() || comm.iter().any(|name| process::has_name(pid, name)))
+        && (uid.is_empty() || process::user(pid).is_some_and(|user| uid.contains(&user)))
+}
+
 /// The network namespaces of the processes that are asked for; `None` where we may not know all.
 fn homes(filter: &Filter) -> Option<BTreeSet<u32>> {
-    let is_asked_for = |&pid: &u32| {
-        let Filter { pid: pids, comm, uid, .. } = filter;
-        (pids.is_empty() || pids.contains(&pid))
-            && (comm.is_empty() || comm.iter().any(|name| process::has_name(pid, name)))
-            && (uid.is_empty() || process::user(pid).is_some_and(|user| uid.contains(&user)))
-    };
     let mut homes = BTreeSet::new();
-    for pid in process::all().filter(is_asked_for) {
+    for pid in process::all().filter(|&pid| is_asked_for(filter, pid)) {
         // One that has ended meanwhile holds nothing.
         match process::network_namespaces(pid) {
             Some(found) => homes.extend(found),

@@ -31,7 +31,9 @@ impl Args {
             return Ok(Exit::Usage);
         }
         let mut asked = Asked::new(&query.filter);
+        let with_rings = asked::with_rings(&query.filter);
         let mut monitor = Probe::monitor(&args.config(false), args.rules())?;
+        monitor.expect_rings(with_rings);
         monitor.look_twice(thread::sleep)?;
         let table = monitor.table();
         if let Some(wrong) = asked::nobody(&query.filter, table, monitor.namespaces()).first() {

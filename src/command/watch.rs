@@ -36,7 +36,9 @@ impl Args {
         let args = &self.report;
         let mut query = args.query();
         let mut asked = Asked::new(&query.filter);
+        let with_rings = asked::with_rings(&query.filter);
         let mut monitor = Probe::monitor(&args.config(true), args.rules())?;
+        monitor.expect_rings(with_rings);
         monitor.set_budget(self.scan_budget);
         let stop = Stop::on_signals()?;
         let mut trend = Trend::default();

@@ -66,6 +66,23 @@ fn base_name(path: &[u8]) -> Option<String> {
     (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
+/// True if it has files in the table of an io_uring, as far as we may see; to be asked before
+/// privileges are given up.
+pub fn has_files_in_rings(pid: u32) -> bool {
+    let files = |fdinfo: String| {
+        let count = fdinfo.lines().find_map(|line| line.strip_prefix("UserFiles:"));
+        count.and_then(|count| count.trim().parse::<u32>().ok()).unwrap_or(0)
+    };
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let is_ring = |fd: &fs::DirEntry| {
+        fs::read_link(fd.path()).is_ok_and(|file| file == Path::new("anon_inode:[io_uring]"))
+    };
+    fds.filter(is_ring).any(|fd| {
+        let info = format!("/proc/{pid}/fdinfo/{}", fd.file_name().to_string_lossy());
+        fs::read_to_string(info).is_ok_and(|info| files(info) > 0)
+    })
+}
+
 /// True if it has this name, in full or as `ps -o comm` prints it.
 pub fn has_name(pid: u32, name: &str) -> bool {
     comm(pid).is_some_and(|comm| comm == name) || full_names(pid).iter().any(|full| full == name)

@@ -45,6 +45,9 @@ pub enum Incomplete {
     },
     /// Sockets of unknown owner may belong to a process that was asked for.
     OwnersUnknown(usize),
+    /// Number of processes that have files in the tables of io_urings, where this kernel does not let
+    /// us look.
+    RingsUnseen(usize),
     /// Number of leaked sockets that may be as old as was asked for: one look cannot tell.
     AgeUnknown(usize),
 }
@@ -64,6 +67,7 @@ impl Incomplete {
             Self::UnknownKernel(_) => "unknown-kernel",
             Self::ScanOverdue { .. } => "scan-overdue",
             Self::OwnersUnknown(_) => "owners-unknown",
+            Self::RingsUnseen(_) => "rings-unseen",
             Self::AgeUnknown(_) => "age-unknown",
         }
     }
@@ -138,6 +142,11 @@ impl fmt::Display for Incomplete {
                 "{sockets} more leaked sockets may belong to these processes: their owner is not \
                  known (see `sockleak --explain unknown`), or they have more holders than are listed"
             ),
+            Self::RingsUnseen(processes) => write!(
+                f,
+                "{processes} of these processes have files in the tables of io_urings, which cannot \
+                 be looked into: Linux 6.13 and later lets us"
+            ),
             Self::AgeUnknown(sockets) => write!(
                 f,
                 "{sockets} leaked sockets may be older than --min-age: one look cannot tell; \
@@ -173,7 +182,7 @@ mod tests {
 
     use super::*;
 
-    fn every_reason() -> [Incomplete; 12] {
+    fn every_reason() -> [Incomplete; 13] {
         let listener = Endpoint::new([0; 16], 80);
         [
             Incomplete::EventsLost(11),
@@ -187,6 +196,7 @@ mod tests {
             Incomplete::UnknownKernel("struct sock".to_owned()),
             Incomplete::ScanOverdue { age: Duration::from_secs(16), cost: Duration::from_secs(1) },
             Incomplete::OwnersUnknown(17),
+            Incomplete::RingsUnseen(3),
             Incomplete::AgeUnknown(20),
         ]
     }
@@ -198,8 +208,21 @@ mod tests {
         for word in words {
             assert!(word.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{word}");
         }
-        let facts =
-            ["11", "12", "13", "14", "15", "", "18", "19", "struct sock", "16.0 s", "17", "20"];
+        let facts = [
+            "11",
+            "12",
+            "13",
+            "14",
+            "15",
+            "",
+            "18",
+            "19",
+            "struct sock",
+            "16.0 s",
+            "17",
+            "3",
+            "20",
+        ];
         for (reason, fact) in every_reason().iter().zip(facts) {
             let sentence = reason.to_string();
             assert!(sentence.contains(fact) && sentence.len() > 40, "{sentence}");

@@ -43,6 +43,8 @@ pub struct Monitor<S> {
     scanned: u64,
     /// True if sockets wait for a scan that the budget does not allow yet.
     is_overdue: bool,
+    /// How many of the processes that are asked for have files in the tables of io_urings.
+    with_rings: usize,
 }
 
 impl<S: Source> Monitor<S> {
@@ -58,12 +60,18 @@ impl<S: Source> Monitor<S> {
             namespaces: None,
             scanned: 0,
             is_overdue: false,
+            with_rings: 0,
         }
     }
 
     /// Sets how much scans may cost.
     pub fn set_budget(&mut self, budget: Budget) {
         self.schedule.set_budget(budget);
+    }
+
+    /// Says how many of the processes that are asked for have files in the tables of io_urings.
+    pub fn expect_rings(&mut self, processes: usize) {
+        self.with_rings = processes;
     }
 
     /// The table of all that is known.
@@ -212,6 +220,9 @@ impl<S: Source> Monitor<S> {
             incomplete.push(Incomplete::ChainOverlong(self.cut.overlong));
         }
         incomplete.extend(self.source.surprises().into_iter().map(Incomplete::UnknownKernel));
+        if self.with_rings > 0 && !self.source.sees_rings() {
+            incomplete.push(Incomplete::RingsUnseen(self.with_rings));
+        }
         if self.is_overdue {
             let age = Duration::from_nanos(clock::ktime().saturating_sub(self.scanned));
             incomplete.push(Incomplete::ScanOverdue { age, cost: self.schedule.cost() });

@@ -68,6 +68,9 @@ pub trait Source {
 
     /// How many connections of an accept queue are seen at the most.
     fn queue_bound(&self) -> u32;
+
+    /// True if scans see sockets that only an io_uring's table of files refers to.
+    fn sees_rings(&self) -> bool;
 }
 
 /// Connections that a walk has left out.

@@ -82,4 +82,8 @@ impl Source for Probe {
     fn queue_bound(&self) -> u32 {
         self.queue_bound()
     }
+
+    fn sees_rings(&self) -> bool {
+        self.sees_rings()
+    }
 }

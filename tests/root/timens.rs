@@ -50,8 +50,14 @@ fn can_shift(test: &str) -> bool {
     let exists = Path::new("/proc/self/ns/time").exists();
     if !exists {
         not_possible(test, "this kernel has no time namespaces");
+        return false;
     }
-    exists
+    // Before Linux 6.2, whoever is about to move to another one cannot start threads.
+    let starts = shifted(0, || thread::Builder::new().spawn(|| ()).is_ok());
+    if !starts {
+        not_possible(test, "this kernel moves no thread to another time namespace");
+    }
+    starts
 }
 
 fn age(report: &Report) -> f64 {

@@ -127,6 +127,10 @@ impl Source for Script {
     fn queue_bound(&self) -> u32 {
         100
     }
+
+    fn sees_rings(&self) -> bool {
+        false
+    }
 }
 
 fn monitor(worlds: impl IntoIterator<Item = World>) -> Monitor<Script> {
@@ -169,6 +173,14 @@ fn with(sock: &Sock) -> World {
 
 fn reasons(monitor: &Monitor<Script>) -> Vec<&'static str> {
     monitor.health().incomplete.iter().map(Incomplete::reason).collect()
+}
+
+#[test]
+fn files_of_rings_that_nobody_sees_are_missing() {
+    let mut monitor = monitor([]);
+    assert_eq!(monitor.health().incomplete, []);
+    monitor.expect_rings(2);
+    assert_eq!(monitor.health().incomplete, [Incomplete::RingsUnseen(2)]);
 }
 
 #[test]
