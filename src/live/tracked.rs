@@ -243,8 +243,10 @@ impl Tracked {
             // What cannot be dated counts at once.
             return true;
         }
+        // Before Linux 7 the stamp of activity is renewed by reads, too; since then, by packets alone.
+        let may_be_read = self.unread_bytes().is_some_and(|bytes| bytes > 0);
         let quiet = self.seen.saturating_sub(self.last_active) >= settle.max(QUIET_NS);
-        quiet || self.seen.saturating_sub(self.unmoved_since) >= settle
+        quiet && !may_be_read || self.seen.saturating_sub(self.unmoved_since) >= settle
     }
 
     /// The class, and the verdict where there is proof of one, when nothing counts as idle that has

@@ -33,6 +33,20 @@ fn has_settled(tracked: &Tracked, settle: u64) -> bool {
     tracked.has_settled(tracked.seen, settle)
 }
 
+/// From Linux 7 on, nothing dates a read.
+#[test]
+fn unread_data_is_looked_at_twice_however_long_no_packet_came() {
+    let data = |ms, copied_seq| {
+        let progress = Progress { copied_seq, ..AT };
+        Sock { unread: 500, progress, ..seen(1, ms, ms - 1_000) }
+    };
+    let early = first(&data(9_000, 10));
+    assert!(!has_settled(&early, SETTLE));
+    assert!(has_settled(&then(&early, &data(9_300, 10)), SETTLE));
+    assert!(!has_settled(&then(&early, &data(9_300, 11)), SETTLE), "it is being read");
+    assert!(has_settled(&first(&look(9_000, 8_000)), SETTLE), "nothing is left to read");
+}
+
 fn verdict(tracked: &Tracked, ms: u64) -> Option<Verdict> {
     tracked.judge(ms * MS, IDLE_MS * MS, false).1
 }

@@ -56,7 +56,8 @@ fn what_may_be_about_to_leave_is_no_row() {
     young.stamps.mstamp = NOW / 1_000;
     let scan = [process(7, "sh"), held(7, 3, &young), held(7, 4, &sock(2, 1))];
     let table = table(&[], scan);
-    let report = report(&table);
+    let query = || Query { settle: SECOND / 3, ..query() };
+    let report = report_of(&table, &query());
     assert_eq!(places(&report), [2]);
     let process = &report.processes[0];
     assert_eq!((process.leaked, process.descriptors.as_ref().map(|of| of.leaked)), (1, Some(1)));
