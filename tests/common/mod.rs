@@ -53,6 +53,12 @@ pub(crate) fn slow_machine() -> bool {
     std::env::var_os("SOCKLEAK_TEST_SLOW").is_some()
 }
 
+/// How long `list` has to wait for its second look, for healthy programs to have closed what they close
+/// at once: an emulated machine is too slow for the default.
+pub(crate) fn settle() -> &'static [&'static str] {
+    if slow_machine() { &["--settle", "10s"] } else { &[] }
+}
+
 /// Waits until `condition` holds, and panics with `what` when it does not come to hold.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;

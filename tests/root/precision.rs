@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use crate::common::tool::list_in;
-use crate::common::{Leaker, slow_machine};
+use crate::common::{Leaker, settle, slow_machine};
 
 /// Side by side, because most of the time of each is its second look.
 const LISTERS: usize = 4;
@@ -14,13 +14,13 @@ fn nothing_healthy_is_leaked() {
     let mut leaker = Leaker::start();
     leaker.healthy();
     let netns = leaker.netns;
-    let rounds = if slow_machine() { 3 } else { 26 };
+    let rounds = if slow_machine() { 2 } else { 26 };
     let leaks = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..LISTERS {
             scope.spawn(|| {
                 for _ in 0..rounds {
-                    let report = list_in(netns, &[]);
+                    let report = list_in(netns, settle());
                     if !report.complete || !report.sockets.is_empty() {
                         leaks.lock().unwrap().push(report);
                     }
