@@ -47,7 +47,8 @@ impl Asked {
             filter.set_named(self.names.iter().map(|(&pid, (.., names))| (pid, &**names)));
         }
         filter.homes = None;
-        if filter.is_on_processes() && table.has_missing_owners() {
+        let is_known = !table.has_missing_owners() && !table.has_omitted_holders();
+        if filter.is_on_processes() && !is_known {
             filter.homes = homes(filter);
         }
     }

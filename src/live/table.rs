@@ -192,6 +192,11 @@ impl Table {
         })
     }
 
+    /// True if there are sockets of which not all holders are listed.
+    pub fn has_omitted_holders(&self) -> bool {
+        self.socks.values().any(|tracked| tracked.holders.omitted() > 0)
+    }
+
     /// True if sockets were left out because the table was full.
     pub fn is_full(&self) -> bool {
         self.full
