@@ -113,26 +113,22 @@ impl Probe {
         Ok(())
     }
 
-    /// Gives up every capability that is of no more use. Only scans need any, and only where the
-    /// kernel asks for it.
+    /// Gives up every capability; keeps CAP_BPF where the loaded programs cannot be used without it.
     ///
     /// # Errors
     /// Where the kernel does not even allow that.
     pub fn drop_privilege(&self) -> Result<(), ProbeError> {
-        let mut kept = Vec::new();
-        if !self.works_with(&kept) {
-            kept.push(Capability::CAP_BPF);
-        }
-        privilege::give_up_all_but(&kept).map_err(failed("give up capabilities"))
+        let kept: &[_] = if self.needs_none() { &[] } else { &[Capability::CAP_BPF] };
+        privilege::give_up_all_but(kept).map_err(failed("give up capabilities"))
     }
 
-    /// Tries whether the loaded programs can be used with these capabilities alone. Before 5.19
+    /// Tries whether the loaded programs can be used without any capability. Before 5.19
     /// (c8644cd0efe7), and with kernel.unprivileged_bpf_disabled, every bpf() needs CAP_BPF.
-    fn works_with(&self, kept: &[Capability]) -> bool {
+    fn needs_none(&self) -> bool {
         let files = self.links.files.as_ref();
         let program = self.skeleton.progs.on_set_state.as_fd();
         let try_it = || {
-            privilege::keep_only(kept).is_ok()
+            privilege::keep_only(&[]).is_ok()
                 && files.map_or_else(|| skips(program).is_some(), |files| Iter::new(files).is_ok())
         };
         // Capabilities are a thread's own.

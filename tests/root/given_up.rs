@@ -17,7 +17,7 @@ use crate::common::{Events, Kind, Leaker, Watch, need_root, wait_until};
 use crate::privilege::as_ambient;
 use crate::refusals::{NOBODY, Public};
 
-/// What scans may keep.
+/// The capabilities that this test keeps.
 const KEPT: [Capability; 2] = [Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE];
 
 /// A field of /proc/PID/status in hex.
