@@ -97,7 +97,7 @@ pub(crate) enum Order {
     Await {
         /// The connection
         fd: RawFd,
-        /// What
+        /// The thing that has to come
         what: Arrival,
     },
     /// Fetch the error that waits at a socket
@@ -237,9 +237,9 @@ pub(crate) enum Kind {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Side {
-    /// What came and was not read
+    /// Data that came and was not read
     Receive,
-    /// What was written and not acknowledged
+    /// Data that was written and not acknowledged
     Send,
 }
 

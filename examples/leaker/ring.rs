@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use anyhow::{Context, Result};
 use io_uring::IoUring;
 
-/// So many slots, of which only one is taken at a time: a sparse table.
+/// The slots of the table, a sparse one: one slot is taken at a time.
 const SLOTS: usize = 8;
 
 /// A ring with a table.

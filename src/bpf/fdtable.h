@@ -41,7 +41,7 @@ __u64 rings_lost = 0;
 
 /* A descriptor of user space's own socket. All sockets have the same file_operations. */
 const volatile __u32 own_socket = 0;
-/* Those operations; 0 until a scan has learnt them. Without them it finds no socket: user space asks. */
+/* The file_operations of sockets; while they are 0, a scan learns them and finds no socket. */
 __u64 socket_file_ops = 0;
 
 /* A descriptor of user space's own io_uring, if it has one and this kernel's rings are as known here. */

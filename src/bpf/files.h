@@ -25,10 +25,10 @@ static __always_inline bool write_record(struct seq_file *seq, __u32 fd, void *r
 }
 
 /*
- * What the functions below read; their callers say which sock. Like the process above, each
- * serves one scan at a time. The functions are not static, so the verifier checks them once, and
- * not for each call. They have no arguments: those could be numbers only, and no pointers of a
- * known type.
+ * The records that the functions below fill in; their callers say of which sock. Like the process
+ * above, each serves one scan at a time. The functions are not static, so the verifier checks them
+ * once, and not for each call. They have no arguments: those could be numbers only, and no pointers
+ * of a known type.
  */
 static struct listener_record listener;
 static struct sock_record probed;

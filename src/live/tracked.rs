@@ -240,7 +240,7 @@ impl Tracked {
             return !self.is_passing(now);
         }
         if self.last_active == 0 || self.flags.read_by_mptcp() {
-            // What cannot be dated counts at once.
+            // A socket without a time of activity counts at once.
             return true;
         }
         // Before Linux 7 the stamp of activity is renewed by reads, too; since then, by packets alone.
