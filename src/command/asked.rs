@@ -17,24 +17,31 @@ pub(super) struct Asked {
     /// The full names of processes, each with its start and its short name: those of another program
     /// are read anew.
     names: BTreeMap<u32, (u64, String, Vec<String>)>,
-    /// True if only the network namespaces of processes that can be seen are asked for.
-    pub(super) is_narrowed: bool,
+    /// The network namespaces in which processes that can be seen live, or hold sockets; where only these
+    /// are asked for.
+    visible: Option<BTreeSet<u32>>,
 }
 
 impl Asked {
     /// Without the host's PID namespace, and unless others are asked for, only network namespaces
-    /// count whose processes can be seen.
+    /// count whose processes can be seen. To be called before privileges are given up: later, /proc
+    /// shows the namespaces of few.
     pub(super) fn new(filter: &Filter) -> Self {
         let is_narrowed = filter.netns.is_empty() && pidns::is_inner();
-        Self { names: BTreeMap::new(), is_narrowed }
+        Self { names: BTreeMap::new(), visible: is_narrowed.then(|| visible().collect()) }
+    }
+
+    /// True if only the network namespaces of processes that can be seen are asked for.
+    pub(super) fn is_narrowed(&self) -> bool {
+        self.visible.is_some()
     }
 
     /// Tells the filter which processes are asked for, and where they live.
     pub(super) fn update(&mut self, filter: &mut Filter, table: &Table) {
-        if self.is_narrowed {
-            let seen = process::all().filter_map(process::network_namespaces).flatten();
-            let all: BTreeSet<_> = seen.chain(netns::own()).collect();
-            filter.netns = all.into_iter().collect();
+        if let Some(known) = &mut self.visible {
+            let held = table.socks().filter(|(_, tracked)| !table.holders(tracked).is_empty());
+            known.extend(visible().chain(held.map(|(_, tracked)| tracked.conn.netns)));
+            filter.netns = known.iter().copied().collect();
         }
         if filter.asks_for_names() {
             let known = std::mem::take(&mut self.names);
@@ -52,6 +59,11 @@ impl Asked {
             filter.homes = homes(filter);
         }
     }
+}
+
+/// The network namespaces of processes that /proc shows, and our own.
+fn visible() -> impl Iterator<Item = u32> {
+    process::all().filter_map(process::network_namespaces).flatten().chain(netns::own())
 }
 
 /// How many of the processes that are asked for have files in the tables of io_urings; 0 where all

@@ -78,9 +78,9 @@ pub(super) fn say_what_is_out_of_sight(report: &Report<'_>, asked: &Asked) -> bo
     let has_unknown = || {
         pidns::is_inner() && report.sockets.iter().any(|row| row.ownership == Ownership::Unknown)
     };
-    let must = asked.is_narrowed || has_unknown();
+    let must = asked.is_narrowed() || has_unknown();
     if must {
-        let narrowed = match asked.is_narrowed {
+        let narrowed = match asked.is_narrowed() {
             true => {
                 ", and only the network namespaces of those inside are looked at (--netns names \
                      others)"

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, thread};
 
@@ -129,8 +129,13 @@ impl Leaker {
     /// A workload in a new network namespace, started by another program: the last of its arguments
     /// are the workload and its own.
     pub(crate) fn start_by(starter: &mut Command) -> Self {
+        Self::start_copy_by(&binary(), starter)
+    }
+
+    /// The same, from a copy of the workload's program: for users who may not reach the original.
+    pub(crate) fn start_copy_by(copy: &Path, starter: &mut Command) -> Self {
         super::need_root();
-        Self::run(starter.arg(binary()).args(["script", "--netns"]))
+        Self::run(starter.arg(copy).args(["script", "--netns"]))
     }
 
     fn run(command: &mut Command) -> Self {

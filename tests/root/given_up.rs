@@ -27,7 +27,7 @@ fn field(status: &str, name: &str) -> u64 {
 }
 
 /// A program that prints its /proc/self/status, and that an exec() gives something.
-struct Program(PathBuf);
+pub(crate) struct Program(pub(crate) PathBuf);
 
 impl Program {
     fn new(name: &str) -> Self {
@@ -40,7 +40,7 @@ impl Program {
         Self(path)
     }
 
-    fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self::new("plain")
     }
 

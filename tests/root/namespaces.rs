@@ -6,6 +6,9 @@ use std::io::IoSlice;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +18,8 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::common::tool::{list_in, sockleak};
 use crate::common::{Kind, Leaker, Want, assert_rows, list, need_root, not_possible, slow_machine};
+use crate::given_up::Program;
+use crate::refusals::NOBODY;
 
 const TABLE_SIZE: &str = "ipv4/tcp_child_ehash_entries";
 
@@ -123,6 +128,29 @@ fn one_chain_for_all_connections() {
     let report = list(&leaker, &[]);
     assert!(report.complete, "{:?}", report.incomplete);
     assert_rows(&report, held.chain(unknown));
+}
+
+/// The table of one chain, made by a user without any privilege.
+#[test]
+fn an_unprivileged_users_table_of_one_chain() {
+    let test = "namespaces::an_unprivileged_users_table_of_one_chain";
+    let path = Path::new("/proc/sys/net").join(TABLE_SIZE);
+    if !path.exists() {
+        return not_possible(test, "one hash table serves all");
+    }
+    let workload = Program::plain();
+    let set_size = format!("echo 1 >{} && exec \"$0\" \"$@\"", path.display());
+    let mut starter = Command::new("unshare");
+    starter.args(["--user", "--map-root-user", "--net", "sh", "-c", &set_size]);
+    starter.uid(NOBODY).gid(NOBODY);
+    let mut leaker = Leaker::start_copy_by(&workload.0, &mut starter);
+    leaker.listen("v4");
+    let leaks = leaker.plant(Kind::EofRead, 300);
+    for _ in 0..runs(20) {
+        let report = list(&leaker, &[]);
+        assert!(report.complete, "{:?}", report.incomplete);
+        assert_rows(&report, leaks.iter().map(|leak| Want::held(&leaker, leak)));
+    }
 }
 
 /// In a small table each connection that ends, or begins, takes along whoever walks by.

@@ -133,6 +133,36 @@ fn what_others_hold_is_unknown() {
     assert!(ran.stderr.contains("docker run --pid=host"), "{ran:?}");
 }
 
+/// Without `--netns`, only the network namespaces of processes that can be seen count: what others leak
+/// is neither a row nor a reason, and one line says so.
+#[test]
+fn only_visible_network_namespaces_count() {
+    let mut outside = Leaker::listening();
+    let leaked_outside = outside.leak();
+    let mut inside = contained(1);
+    let leak = inside.leak();
+    let inner = on_the_host(&inside);
+    let list = || Ran::of(tool_beside(inner).args(["list", "--json"]));
+    let mut beside = Command::new("nsenter");
+    beside
+        .arg(format!("--net=/proc/{inner}/ns/net"))
+        .arg("nsenter")
+        .args(tool_beside(inner).get_args());
+    let ran = Ran::of(beside.args(["list", "--json"]));
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_rows(&ran.report(), [Want::held(&inside, &leak)]);
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    for words in ["only the network namespaces of those inside", "--netns", "docker run --pid=host"]
+    {
+        assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+    }
+    // The tool's own network namespace counts, too: there it is a process that can be seen.
+    let ran = outside.inside(list);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let leaked_outside = Want::held(&outside, &leaked_outside).ownerless("unknown");
+    assert_rows(&ran.report(), [Want::held(&inside, &leak), leaked_outside]);
+}
+
 /// Where watch does not see holders, it says why, and only once.
 #[test]
 fn watch_says_once_why_holders_are_unknown() {
