@@ -9,6 +9,7 @@
 #define PF_EXITING 0x00000004
 #define PF_KTHREAD 0x00200000
 #define SEND_SHUTDOWN 2
+#define CLOSES_FIRST (1 << TCP_FIN_WAIT1 | 1 << TCP_FIN_WAIT2 | 1 << TCP_CLOSING)
 #define SHUT_BOTH (SOCK_SHUT_SEND | SOCK_SHUT_RECEIVE)
 
 /* True if the kernel has a helper. Without it, the verifier drops the branch as dead. */
@@ -35,6 +36,27 @@ const volatile __u64 wakeup_bytes = 1 << 20; /* wake the reader when so much wai
 
 /* Records that found no room in the ring. */
 __u64 lost = 0;
+
+/*
+ * Most sockets leave CLOSE_WAIT within a moment, and most that a program shuts down end within one: a
+ * table need not hear of them. So, in brief, the record of a socket that enters is held back here
+ * until user space takes it; if the socket leaves before that, it is forgotten. For a connection
+ * that passes through both, this saves 0.8 us of 17 us in the programs, and 0.5 us in user space
+ * (6.18).
+ */
+#define HELD_BACK_MAX 8192
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, HELD_BACK_MAX);
+	__type(key, __u64); /* struct sock * */
+	__type(value, struct transition_record);
+} held_back SEC(".maps");
+
+/*
+ * True if records are held back. Not while a scan runs: it would see the socket, and nobody would
+ * hear that it has left. User space sets it.
+ */
+bool holds_back = false;
 
 /*
  * A wake-up for each record would cost ten times what the rest of the program
@@ -94,6 +116,43 @@ static __always_inline void send(struct transition_record *record)
 		__sync_fetch_and_add(&lost, 1);
 }
 
+/* Sends what is held back of a socket, before any other record of it. */
+static __always_inline void send_held_back(struct tcp_sock *sk)
+{
+	__u64 key = (__u64)sk;
+	struct transition_record *entry = bpf_map_lookup_elem(&held_back, &key);
+
+	if (!entry)
+		return;
+	send(entry);
+	bpf_map_delete_elem(&held_back, &key);
+}
+
+/*
+ * True unless user space has to hear of a transition: one out of the states that it follows, and a
+ * reset. Of an end in good order it needs to know the time only, and only if a scan finds the socket.
+ */
+static __always_inline bool may_be_held_back(struct transition_record *record)
+{
+	return holds_back && (record->newstate != TCP_CLOSE ||
+			      (!record->err && !in_set(transitions_of, record->oldstate)));
+}
+
+/* Forgets what is held back of a socket. Returns whether there was anything. */
+static __always_inline bool forget(struct tcp_sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	return !bpf_map_delete_elem(&held_back, &key);
+}
+
+static __always_inline __u32 current_tgid(void)
+{
+	if (pid_namespace == PROC_PID_INIT_INO)
+		return bpf_get_current_pid_tgid() >> 32;
+	return visible_tgid((struct task_struct *)bpf_get_current_task(), false);
+}
+
 static __always_inline void add_actor(struct transition_record *record)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -115,10 +174,18 @@ static __always_inline void send_transition(struct tcp_sock *tp, bool known, int
 	begin_transition(&record, tp, oldstate, newstate);
 	record.ktime = bpf_ktime_get_ns();
 	describe(&record, tp, known, flags);
-	/* In brief, FIN_WAIT1 is reported for its actor's sake; see follow(). */
-	if (in_brief ? newstate == TCP_FIN_WAIT1 && (flags & SHUT_BOTH) == SOCK_SHUT_SEND
-		     : made_by_current(oldstate, newstate, flags))
+	/* In brief, FIN_WAIT1 is reported for its actor's sake, by its number; see follow(). */
+	if (in_brief && newstate == TCP_FIN_WAIT1 && (flags & SHUT_BOTH) == SOCK_SHUT_SEND) {
+		record.flags = ACTOR;
+		record.tgid = current_tgid();
+	} else if (!in_brief && made_by_current(oldstate, newstate, flags)) {
 		add_actor(&record);
+	}
+	if (may_be_held_back(&record) &&
+	    !bpf_map_update_elem(&held_back, &record.sock, &record, BPF_ANY))
+		return;
+	if (in_brief)
+		send_held_back(tp);
 	send(&record);
 }
 
@@ -174,11 +241,7 @@ static __always_inline enum end end_of(struct tcp_sock *sk)
 	return CLOSED;
 }
 
-/*
- * Returns whether the socket's end was reported. A record of one left open dates it exactly; it costs
- * 150 ns (6.18) where a program shuts down, reads end-of-file and then closes, and nothing where
- * close() comes before the end.
- */
+/* Returns whether the socket's end was reported. A record of one left open dates it exactly. */
 static __noinline int report_end(struct tcp_sock *sk, int oldstate)
 {
 	enum end end = end_of(sk);
@@ -212,8 +275,13 @@ static __always_inline void follow(struct tcp_sock *sk, int oldstate, int newsta
 	}
 	leaves = in_set(transitions_of, oldstate);
 	enters = in_set(transitions_of, newstate);
+	/* The end of a socket that may have been shut down, and is held back. */
+	if (in_brief && newstate == TCP_CLOSE && !leaves && !enters && in_set(CLOSES_FIRST, oldstate))
+		forget(sk);
 	/* Most transitions end here. */
 	if (!leaves && !enters)
+		return;
+	if (in_brief && !enters && forget(sk))
 		return;
 	if (!in_brief || enters || newstate == TCP_CLOSE)
 		report_transition(sk, oldstate, newstate);

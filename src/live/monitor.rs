@@ -250,6 +250,9 @@ impl<S: Source> Monitor<S> {
 
     /// Scans every file; and for what that has missed, or `everywhere`, every connection.
     fn scan(&mut self, everywhere: bool) -> Result<(), S::Error> {
+        // A program that has just seen the old value may still hold an entry back, and its exit: a row
+        // that is over stays until the next scan then, which rows bring about.
+        self.source.hold_back(false);
         self.drain()?;
         let lost = self.source.losses().events();
         let everywhere = everywhere || lost > self.lost_at_last_scan;
@@ -279,6 +282,7 @@ impl<S: Source> Monitor<S> {
         self.table.end_scan(everywhere);
         self.forget_exited();
         self.source.report_exits(self.table.has_holders());
+        self.source.hold_back(true);
         self.scanned = began;
         self.lost_at_last_scan = lost;
         Ok(())

@@ -217,6 +217,11 @@ impl Table {
             return;
         };
         let same = known.is(transition.conn, transition.cookie);
+        // What was held back overtakes what has come through the ring since.
+        let is_overtaken = known.since.is_exact() && transition.ktime < known.since.latest;
+        if is_overtaken {
+            return;
+        }
         if transition.ktime.saturating_add(SLACK_NS) < known.seen {
             if stays && same && known.state == transition.new {
                 known.since = known.since.narrowed_by(Since::exactly(transition.ktime));

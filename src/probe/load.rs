@@ -136,6 +136,8 @@ fn configure(
     let mut size = || {
         maps.ring.set_max_entries(ring_size)?;
         for (map, group) in [
+            // Of those that follow, only a table has exits reported, and holds back.
+            (&mut maps.held_back, Group::Exits),
             (&mut maps.kept, Group::Kept),
             (&mut maps.listeners, Group::Queues),
             (&mut maps.queued, Group::Queues),

@@ -67,6 +67,8 @@ pub struct Probe {
     own: OwnFiles,
     tracepoint: Option<[Link; 2]>,
     exits: Option<Link>,
+    /// True if transitions are reported in brief, so that some are held back.
+    follows_in_brief: bool,
 }
 
 impl Probe {
@@ -91,6 +93,7 @@ impl Probe {
             own,
             tracepoint: None,
             exits: None,
+            follows_in_brief: config.scans && !config.transitions.is_empty(),
             skeleton,
         })
     }
@@ -213,6 +216,12 @@ impl Probe {
     /// Reports processes that exit, or not: see [`Source::report_exits`](crate::live::source::Source).
     pub fn report_exits(&mut self, yes: bool) {
         self.set_global(|bss| &mut bss.report_exits, yes);
+    }
+
+    /// Holds back records of sockets that may leave again at once, or not: see
+    /// [`Source::hold_back`](crate::live::source::Source).
+    pub fn hold_back(&mut self, yes: bool) {
+        self.set_global(|bss| &mut bss.holds_back, yes);
     }
 
     /// Writes a variable that the programs read at any time.

@@ -1,12 +1,14 @@
-//! Transitions, as they come through the ring buffer (`transitions.h`).
+//! Transitions, as they come through the ring buffer, and those that are held back in the kernel
+//! (`transitions.h`).
 
 use std::cell::RefCell;
-use std::mem;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
+use std::{io, mem, ptr};
 
-use libbpf_rs::{RingBuffer, RingBufferBuilder};
+use libbpf_rs::libbpf_sys::bpf_map_lookup_and_delete_batch;
+use libbpf_rs::{MapCore, RingBuffer, RingBufferBuilder};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -90,21 +92,68 @@ impl Probe {
         Ok(stopped)
     }
 
-    /// Takes everything that has come through the ring.
+    /// Takes everything that has come through the ring, and then everything that was held back and has
+    /// not been undone since. A record of the ring that comes later may be older.
     ///
     /// # Errors
     /// Where libbpf cannot read it.
     pub fn take(&mut self) -> Result<Vec<Record>, ProbeError> {
+        self.consume()?;
+        if self.follows_in_brief {
+            self.take_held_back()?;
+        }
+        Ok(mem::take(&mut self.ring.inbox.borrow_mut().records))
+    }
+
+    fn take_held_back(&self) -> Result<(), ProbeError> {
+        let map = &self.skeleton.maps.held_back;
+        let (key_size, value_size) = (map.key_size() as usize, map.value_size() as usize);
+        let room = map.max_entries();
+        let mut keys = vec![0_u8; key_size * room as usize];
+        let mut values = vec![0_u8; value_size * room as usize];
+        let mut place = 0_u32;
+        let mut is_first = true;
+        loop {
+            let mut count = room;
+            let after = if is_first { ptr::null_mut() } else { (&raw mut place).cast() };
+            #[expect(unsafe_code, reason = "libbpf-rs takes any error for the end")]
+            let result = unsafe {
+                bpf_map_lookup_and_delete_batch(
+                    map.as_fd().as_raw_fd(),
+                    after,
+                    (&raw mut place).cast(),
+                    keys.as_mut_ptr().cast(),
+                    values.as_mut_ptr().cast(),
+                    &raw mut count,
+                    ptr::null(),
+                )
+            };
+            let error = (result != 0).then(io::Error::last_os_error);
+            let is_last =
+                error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+            if let Some(error) = error.filter(|_| !is_last) {
+                return Err(failed("read what is held back")(error));
+            }
+            for value in values.chunks_exact(value_size).take(count as usize) {
+                self.ring.inbox.borrow_mut().put(decode(value).map(|(record, _)| record));
+            }
+            if is_last {
+                return Ok(());
+            }
+            is_first = false;
+        }
+    }
+
+    fn consume(&mut self) -> Result<(), ProbeError> {
         if !self.has_records()? {
             self.ring.mapped = None;
-            return Ok(Vec::new());
+            return Ok(());
         }
         let ring = match self.ring.mapped.take() {
             Some(ring) => ring,
             None => self.map_ring().map_err(refused("map the ring buffer"))?,
         };
-        self.ring.mapped.insert(ring).consume().map_err(refused("read the ring"))?;
-        Ok(mem::take(&mut self.ring.inbox.borrow_mut().records))
+        self.ring.mapped.insert(ring).consume().map_err(refused("read the ring"))
     }
 
     fn has_records(&self) -> Result<bool, ProbeError> {

@@ -1,5 +1,5 @@
 //! Events of sockets that pass through CLOSE_WAIT, most of them within a moment: each entry and each
-//! exit, once, in order and at its time.
+//! exit, once, in order and at its time; or, where entries are held back, those that stay.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -122,4 +122,58 @@ fn an_entry_is_told_with_its_time() {
         let came = u128::from(entry.ktime);
         assert!((before..=after).contains(&came), "{before} {came} {after}");
     }
+}
+
+#[test]
+fn entries_that_are_held_back_are_told_if_they_stay() {
+    let mut leaker = Leaker::listening();
+    let mut probe = following();
+    probe.hold_back(true);
+    assert_eq!(leaker.churn(1000, 60_000), 1000);
+    let leak = leaker.leak();
+    let mut told = probe.take().unwrap();
+    leaker.close(leak.fd());
+    told.extend(probe.take().unwrap());
+    let told = of_netns(&leaker, told);
+    let [entry, exit] = &told[..] else { panic!("{} were told", told.len()) };
+    assert!(is_entry_of(entry, &leak), "{entry:?}");
+    assert_eq!((exit.sock, exit.old), (entry.sock, State::CloseWait));
+    assert_eq!(probe.lost(), 0);
+}
+
+#[test]
+fn an_entry_that_is_held_back_is_told_before_its_reset() {
+    let mut leaker = Leaker::listening();
+    let mut probe = following();
+    probe.hold_back(true);
+    let conn = leaker.plant_one(Kind::HalfClosed);
+    leaker.abort(conn.peer());
+    let mut told = Vec::new();
+    wait_until("the reset is told", || {
+        told.extend(of_netns(&leaker, probe.take().unwrap()));
+        told.iter().any(|told| told.new == State::Close)
+    });
+    let [entry, reset] = &told[..] else { panic!("{told:?}") };
+    assert!(is_entry_of(entry, &conn) && reset.new == State::Close, "{told:?}");
+    assert_eq!(entry.sock, reset.sock);
+}
+
+/// A scan may begin then: whatever it sees, its exit has to be told.
+#[test]
+fn once_nothing_is_held_back_every_exit_is_told() {
+    let mut leaker = Leaker::listening();
+    let mut probe = following();
+    probe.hold_back(true);
+    let early = leaker.leak();
+    probe.hold_back(false);
+    let mut told = probe.take().unwrap();
+    leaker.close(early.fd());
+    let late = leaker.leak();
+    leaker.close(late.fd());
+    told.extend(probe.take().unwrap());
+    let told = of_netns(&leaker, told);
+    let [entry, exit, other_entry, other_exit] = &told[..] else { panic!("{told:?}") };
+    assert!(is_entry_of(entry, &early) && is_entry_of(other_entry, &late), "{told:?}");
+    assert_eq!((exit.sock, exit.old), (entry.sock, State::CloseWait));
+    assert_eq!((other_exit.sock, other_exit.old), (other_entry.sock, State::CloseWait));
 }

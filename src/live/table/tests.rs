@@ -170,6 +170,18 @@ fn an_old_departure_does_not_delete_a_new_socket_at_the_same_address() {
     assert_eq!(table.holders(only(&table)), [holder(7, 3)]);
 }
 
+/// An entry that was held back is newer than what has come through the ring since.
+#[test]
+fn a_departure_that_was_overtaken_does_not_delete_a_new_socket() {
+    let mut table = table();
+    table.apply(enters(1, 1_000));
+    table.apply(enters(1, 1_020));
+    table.apply(leaves(1, 1_010));
+    assert_eq!(only(&table).since, Since::exactly(1_020 * MS));
+    table.apply(leaves(1, 1_030));
+    assert!(table.is_empty());
+}
+
 #[test]
 fn another_cookie_or_tuple_is_another_socket() {
     let mut table = table();
