@@ -73,6 +73,11 @@ impl Running {
         }
     }
 
+    /// The next line, if it comes within this time.
+    pub(crate) fn line_within(&mut self, time: Duration) -> Option<Vec<u8>> {
+        self.lines.recv_timeout(time).ok()
+    }
+
     /// A line that is there already.
     pub(crate) fn line_at_once(&mut self) -> Option<Vec<u8>> {
         self.lines.try_recv().ok()

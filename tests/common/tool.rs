@@ -18,6 +18,9 @@ use super::{DEADLINE, slow_machine};
 /// The refresh of the tests' `watch`.
 pub(crate) const INTERVAL: &str = "200ms";
 
+/// How often a test of events is tried where some are lost: see [`Events::test`].
+const ATTEMPTS: u32 = 10;
+
 /// The tool's own path.
 pub(crate) fn binary() -> PathBuf {
     env::var_os("SOCKLEAK_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_sockleak").into()).into()
@@ -191,22 +194,36 @@ impl Events {
     }
 
     /// Tests what it shows. Since Linux 7.0 tasks can be preempted while they are shown to us, and
-    /// what others do meanwhile is not shown, but told to be lost: then it is tested once more.
+    /// what others do meanwhile is not shown, but told to be lost: then it is tested again.
     pub(crate) fn test(
         leaker: &mut Leaker,
         start: impl Fn(&mut Leaker) -> Self,
         test: impl Fn(&mut Leaker, &mut Self),
     ) {
-        for last_time in [false, false, true] {
+        for attempt in 1..=ATTEMPTS {
             let mut events = start(leaker);
             let outcome = catch_unwind(AssertUnwindSafe(|| test(leaker, &mut events)));
             let Err(panic) = outcome else { return };
             events.process.signal(Signal::SIGINT);
             let lost = events.process.end(DEADLINE).code() == Some(4);
-            if last_time || !lost {
+            if attempt == ATTEMPTS || !lost {
                 resume_unwind(panic);
             }
         }
+    }
+
+    /// The next event; one that was lost does not come.
+    fn line(&mut self, seen: &[Event]) -> Vec<u8> {
+        const LOST: Duration = Duration::from_secs(5);
+        let end = Instant::now() + DEADLINE;
+        while Instant::now() < end {
+            if let Some(line) = self.process.line_within(LOST) {
+                return line;
+            }
+            let said = self.process.stderr();
+            assert!(!said.contains("events lost"), "{said}; seen: {seen:#?}");
+        }
+        panic!("no event in {DEADLINE:?}: {}; seen: {seen:#?}", self.process.stderr());
     }
 
     /// Reads until the event comes that `is_last` tells; all up to it that touch a port.
@@ -218,9 +235,7 @@ impl Events {
         let port = format!(":{}", listener.port());
         let mut seen = Vec::new();
         loop {
-            let Some(line) = self.process.line(DEADLINE) else {
-                panic!("events has ended: {}; seen: {seen:#?}", self.process.stderr());
-            };
+            let line = self.line(&seen);
             let event: Event = serde_json::from_slice(&line).unwrap();
             if event.local.ends_with(&port) || event.remote.ends_with(&port) {
                 let last = is_last(&event);
