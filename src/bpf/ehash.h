@@ -302,8 +302,7 @@ __noinline int read_unheld(void)
 	if (!is_mini(state)) {
 		if (!is_wanted_in_hash(tp, false, state))
 			return 0;
-		read_sock(tp, false, &unheld);
-		return 1;
+		return read_sock(tp, false, &unheld);
 	}
 	read_common(tp, false, &unheld);
 	unheld.conn.sport = BPF_CORE_READ(tp, SKC.skc_num);

@@ -55,8 +55,7 @@ __noinline int read_probed(void)
 
 	if (!is_wanted(tp, false))
 		return 0;
-	read_sock(tp, false, &probed);
-	return 1;
+	return read_sock(tp, false, &probed);
 }
 
 __noinline int classify_probed(void)
@@ -103,11 +102,9 @@ static __noinline bool visit_known(struct seq_file *seq, __u32 fd, struct tcp_so
 
 	classify(tp, true);
 	classify_idle(tp, true);
-	if (is_wanted(tp, true)) {
-		read_sock(tp, true, &record);
-		if (!write_held(seq, fd, &record, tgid))
-			return false;
-	}
+	if (is_wanted(tp, true) && read_sock(tp, true, &record) &&
+	    !write_held(seq, fd, &record, tgid))
+		return false;
 	if (tp->SKC.skc_state == TCP_LISTEN)
 		return visit_listener(seq, fd, tp, tgid);
 	return true;
@@ -143,7 +140,8 @@ static __noinline bool visit_msk(struct seq_file *seq, __u32 fd, struct tcp_sock
 	/* A listener's queue, and its name, are those of its subflow. */
 	if (BPF_CORE_READ(msk, SKC.skc_state) == TCP_LISTEN || !is_wanted_msk(msk))
 		return true;
-	read_common(msk, false, &record);
+	if (!read_common(msk, false, &record))
+		return true;
 	record.conn.sport = read_sport(msk, false);
 	record.flags = read_flags(msk, false) | SOCK_MPTCP;
 	record.err = BPF_CORE_READ(msk, SK.sk_err);

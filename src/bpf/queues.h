@@ -108,8 +108,9 @@ int report_queued(struct bpf_iter__bpf_map_elem *ctx)
 	if (!sk || !listener)
 		return 0;
 	record.listener = *listener;
-	read_sock((struct tcp_sock *)*sk, false, &record);
-	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+	/* It may have been accepted, closed and freed since it was noted: then this is anything. */
+	if (read_sock((struct tcp_sock *)*sk, false, &record) && record.state <= TCP_NEW_SYN_RECV)
+		bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
 	return 0;
 }
 

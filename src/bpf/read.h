@@ -232,8 +232,10 @@ static __always_inline void read_progress(struct tcp_sock *tp, bool known,
 /*
  * The time comes first: what is read after it can be newer than the time says, but
  * never older, so that an earlier transition is known to be history.
+ *
+ * Returns false if it is no socket any more: memory that is about to be another one's has no state.
  */
-static __always_inline void read_common(struct tcp_sock *tp, bool known,
+static __always_inline bool read_common(struct tcp_sock *tp, bool known,
 					struct sock_record *record)
 {
 	record->ktime = bpf_ktime_get_ns();
@@ -241,11 +243,14 @@ static __always_inline void read_common(struct tcp_sock *tp, bool known,
 	record->sock = (__u64)tp;
 	record->state = READ(known, tp, SKC.skc_state);
 	read_conn(tp, known, &record->conn);
+	return record->state;
 }
 
-static __always_inline void read_sock(struct tcp_sock *tp, bool known, struct sock_record *record)
+/* Returns false if it is no socket any more. */
+static __always_inline bool read_sock(struct tcp_sock *tp, bool known, struct sock_record *record)
 {
-	read_common(tp, known, record);
+	if (!read_common(tp, known, record))
+		return false;
 	record->conn.sport = read_sport(tp, known);
 	record->flags = read_tcp_flags(tp, known);
 	record->err = READ(known, tp, SK.sk_err);
@@ -261,6 +266,7 @@ static __always_inline void read_sock(struct tcp_sock *tp, bool known, struct so
 	/* Since 5.11 (9d9b1ee0b2d1). */
 	if (bpf_core_field_exists(tp->inet_conn.icsk_probes_tstamp))
 		record->probing_since = READ(known, tp, inet_conn.icsk_probes_tstamp);
+	return true;
 }
 
 #endif

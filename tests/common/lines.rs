@@ -22,6 +22,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
+        super::heed_signals();
         let name = command.get_program().to_string_lossy().into_owned();
         let mut child = command
             .stdout(Stdio::piped())

@@ -19,9 +19,11 @@ pub(crate) mod orders;
 pub(crate) mod report;
 pub(crate) mod tool;
 
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 pub(crate) use leaker::{Conn, Kind, Leaker, Listener};
 pub(crate) use orders::Slot;
@@ -36,8 +38,20 @@ pub(crate) fn deadline_for(count: usize) -> Duration {
     DEADLINE + Duration::from_millis(10) * u32::try_from(count).unwrap()
 }
 
+/// A shell has its background jobs ignore SIGINT, and so would all that they start.
+#[allow(unsafe_code, reason = "to restore a default action touches no memory")]
+pub(crate) fn heed_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for each in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            unsafe { signal(each, SigHandler::SigDfl) }.unwrap();
+        }
+    });
+}
+
 /// A test that needs root fails without it, in words that help.
 pub(crate) fn need_root() {
+    heed_signals();
     assert!(nix::unistd::geteuid().is_root(), "this test needs root: try `sudo make test`");
 }
 

@@ -105,6 +105,10 @@ impl Watch {
         let netns = leaker.netns.to_string();
         let mut command = Command::new(binary());
         command.args(["watch", "--json", "--interval", INTERVAL, "--netns", &netns]).args(options);
+        // Beside other load a scan may cost ten times as much as usual.
+        if !options.contains(&"--scan-budget") {
+            command.args(["--scan-budget", "100%"]);
+        }
         let process = Running::start(command.stdin(Stdio::null()));
         let mut watch = Self { process, last: None };
         watch.next();

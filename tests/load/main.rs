@@ -87,15 +87,15 @@ fn heal(watch: &mut Watch, wants: &[Want]) -> Report {
     }
 }
 
-/// A ring of one page holds some thirty records, and 4,096 sockets can wait to be told. While the tool is stopped,
-/// the rest is lost for certain.
+/// A ring of one page holds some thirty records, and 8,192 entries can be held back. While the tool is stopped, the
+/// rest is lost for certain.
 #[test]
 fn a_tiny_ring_loses_and_heals() {
     let _turn = my_turn();
     let mut leaker = Leaker::listening();
     let mut watch = Watch::start(&leaker, &["--ring-size", "4KiB"]);
     watch.process.signal(Signal::SIGSTOP);
-    let mut kept = leaker.plant(Kind::EofRead, 6000);
+    let mut kept = leaker.plant(Kind::EofRead, 10_000);
     for gone in kept.drain(..1000) {
         leaker.close(gone.fd());
     }
