@@ -154,6 +154,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct nsproxy *nsproxy;
 	__u64 start_time;
+	__u64 start_boottime;
 	unsigned int __state;
 };
 /* Before 5.14 (2f064a59a11f). */

@@ -67,6 +67,7 @@ static __always_inline void enter_process(__u64 session, struct task_struct *tas
 	visited.record.kind = RECORD_PROCESS;
 	visited.record.tgid = visible_tgid(task, true);
 	visited.record.start_time = BPF_CORE_READ(leader, start_time);
+	visited.record.start_boottime = BPF_CORE_READ(leader, start_boottime);
 	visited.record.flags = process_flags(leader);
 	visited.record.uid = BPF_CORE_READ(task, cred, euid.val);
 	visited.record.fd_limit = BPF_CORE_READ(task, signal, rlim[RLIMIT_NOFILE].rlim_cur);

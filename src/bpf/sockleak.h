@@ -137,9 +137,10 @@ enum process_flag {
 struct process_record {
 	__u32 kind;
 	__u32 tgid;
-	__u64 start_time; /* ns, CLOCK_MONOTONIC: with tgid, it names a process for good */
-	__u64 fd_limit;	  /* RLIMIT_NOFILE, soft */
-	__u32 uid;	  /* effective */
+	__u64 start_time;     /* ns, CLOCK_MONOTONIC: with tgid, it names a process for good */
+	__u64 start_boottime; /* ns, CLOCK_BOOTTIME: the same moment, as /proc counts it */
+	__u64 fd_limit;	      /* RLIMIT_NOFILE, soft */
+	__u32 uid;	      /* effective */
 	__u32 flags;
 	__u32 open_fds;
 	__u32 connected; /* TCP, neither listening nor in CLOSE */
@@ -190,7 +191,7 @@ _Static_assert(sizeof(struct progress) == 12, "progress");
 _Static_assert(sizeof(struct transition_record) == 112, "transition_record");
 _Static_assert(sizeof(struct sock_record) == 168, "sock_record");
 _Static_assert(sizeof(struct listener_record) == 80, "listener_record");
-_Static_assert(sizeof(struct process_record) == 80, "process_record");
+_Static_assert(sizeof(struct process_record) == 88, "process_record");
 _Static_assert(sizeof(struct same_files_record) == 16, "same_files_record");
 _Static_assert(sizeof(struct exit_record) == 16, "exit_record");
 _Static_assert(sizeof(struct netns_record) == 16, "netns_record");

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_getres, clock_gettime};
+use nix::unistd::{SysconfVar, sysconf};
 
 /// The inode of the host's time namespace: `PROC_TIME_INIT_INO` in the kernel.
 const INITIAL: u64 = 0xEFFF_FFFA;
@@ -30,8 +31,33 @@ impl Moment {
 /// namespace shifts `CLOCK_MONOTONIC`, and not that.
 pub fn ktime() -> u64 {
     static OFFSET: OnceLock<i128> = OnceLock::new();
-    let offset = OFFSET.get_or_init(offset);
+    let offset = OFFSET.get_or_init(|| offset("monotonic"));
     unshifted(monotonic(), *offset)
+}
+
+/// The time of day at a moment of the kernel's `CLOCK_BOOTTIME`.
+pub fn time_at(boottime: u64) -> Option<SystemTime> {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
+    let ago = unshifted(now, boottime_offset()).checked_sub(boottime)?;
+    SystemTime::now().checked_sub(Duration::from_nanos(ago))
+}
+
+/// A moment of the kernel's `CLOCK_BOOTTIME` as /proc/PID/stat shows it to us: in ticks, and shifted
+/// by our time namespace.
+pub fn proc_ticks(boottime: u64) -> Option<u64> {
+    static PER_SECOND: OnceLock<i128> = OnceLock::new();
+    let per_second = PER_SECOND.get_or_init(|| {
+        let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten();
+        per_second.filter(|&ticks| ticks > 0).map_or(100, i128::from)
+    });
+    let shifted = i128::from(boottime) + boottime_offset();
+    u64::try_from(shifted / (1_000_000_000 / per_second)).ok()
+}
+
+/// How many ns our `CLOCK_BOOTTIME` is ahead of the kernel's.
+fn boottime_offset() -> i128 {
+    static OFFSET: OnceLock<i128> = OnceLock::new();
+    *OFFSET.get_or_init(|| offset("boottime"))
 }
 
 /// `CLOCK_MONOTONIC`: for differences.
@@ -49,23 +75,23 @@ pub fn tick_length() -> Duration {
     clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)
 }
 
-/// How many ns our `CLOCK_MONOTONIC` is ahead of the kernel's.
-fn offset() -> i128 {
+/// How many ns our clock of this name is ahead of the kernel's.
+fn offset(clock: &str) -> i128 {
     // The file is about the namespace of our children. That is ours, too, unless we are still in the
     // host's: older kernels do not move who calls `unshare --time COMMAND`, only who is forked then.
     if fs::metadata("/proc/self/ns/time").is_ok_and(|own| own.ino() == INITIAL) {
         return 0;
     }
     // A kernel without CONFIG_TIME_NS has no such file, and shifts nothing.
-    fs::read_to_string("/proc/self/timens_offsets").map_or(0, |text| monotonic_offset(&text))
+    fs::read_to_string("/proc/self/timens_offsets").map_or(0, |text| offset_in(&text, clock))
 }
 
-/// The offset of `CLOCK_MONOTONIC` in ns. Its line has whole seconds, which may be negative, and the
-/// ns that follow them: `monotonic       -300 500000000`.
-fn monotonic_offset(timens_offsets: &str) -> i128 {
+/// The offset of a clock in ns. Its line has whole seconds, which may be negative, and the ns that
+/// follow them: `monotonic       -300 500000000`.
+fn offset_in(timens_offsets: &str, clock: &str) -> i128 {
     let offset = |line: &str| {
         let mut words = line.split_whitespace();
-        let "monotonic" = words.next()? else { return None };
+        words.next().filter(|&name| name == clock)?;
         let mut number = || words.next()?.parse::<i64>().ok().map(i128::from);
         Some(number()? * 1_000_000_000 + number()?)
     };
@@ -101,8 +127,19 @@ mod tests {
             ("monotonic soon 0\n", 0),
             ("boottime 5 0\n", 0),
         ] {
-            assert_eq!(monotonic_offset(text), wanted, "{text:?}");
+            assert_eq!(offset_in(text, "monotonic"), wanted, "{text:?}");
         }
+        assert_eq!(offset_in("monotonic 1 2\nboottime 3 4\n", "boottime"), 3_000_000_004);
+    }
+
+    #[test]
+    fn our_own_start_is_in_the_past_and_ticks_follow_the_clock() {
+        let boottime = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap();
+        let now = unshifted(boottime, boottime_offset());
+        assert!(time_at(now).is_some_and(|time| time <= SystemTime::now()));
+        assert_eq!(time_at(u64::MAX), None);
+        let second = proc_ticks(now + 1_000_000_000).unwrap() - proc_ticks(now).unwrap();
+        assert_eq!(second, 100, "USER_HZ is 100 wherever sockleak runs");
     }
 
     #[test]

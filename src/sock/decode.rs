@@ -140,6 +140,7 @@ fn process(record: &raw::process_record) -> Process {
         comm: comm(&record.comm),
         uid: record.uid,
         start_time: record.start_time,
+        start_boottime: record.start_boottime,
         stopped: record.flags & raw::process_flag::PROCESS_STOPPED.0 != 0,
         fd_limit: record.fd_limit,
         open_fds: record.open_fds,

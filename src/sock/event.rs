@@ -197,6 +197,8 @@ pub struct Process {
     pub uid: u32,
     /// When it began: ns, `CLOCK_MONOTONIC`. With its number, it names a process for good.
     pub start_time: u64,
+    /// The same moment as /proc counts it: ns, `CLOCK_BOOTTIME`, which goes on while the host sleeps.
+    pub start_boottime: u64,
     /// A signal or a debugger has stopped it.
     pub stopped: bool,
     /// How many descriptors it may have open: the soft `RLIMIT_NOFILE`.
