@@ -1,8 +1,10 @@
 //! Facts about this machine and this process: clocks, namespaces, privileges, signals.
 //!
-//! Each file asks the system for one kind of fact. It uses nothing of sockleak; all others may use it.
+//! Each file asks the system for one kind of fact. It uses nothing of sockleak, except for how names
+//! print (`sock::name`); all others may use it.
 
 pub mod clock;
+pub mod identity;
 pub mod limits;
 pub mod netns;
 pub mod pidns;

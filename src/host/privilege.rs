@@ -80,8 +80,20 @@ pub const HIDDEN_BTF: Feature = Feature {
     without: "--btf cannot be used (exit code 3)",
 };
 
+/// To tell which program another user's process runs.
+pub const EXECUTABLES: Feature = Feature {
+    name: "capabilities-exe",
+    what: "`exe` of other users' processes: in list, and in watch with --exe or --group-by exe",
+    needs: &[Need {
+        capability: Capability::CAP_SYS_PTRACE,
+        purpose: "to follow /proc/PID/exe, which root needs, too",
+    }],
+    without: "`exe` is null, and --exe exits with 4; command line, user, unit, container and pod \
+              remain",
+};
+
 /// All of them.
-pub const FEATURES: [Feature; 4] = [CORE, MEMORY, SELF_TEST, HIDDEN_BTF];
+pub const FEATURES: [Feature; 5] = [CORE, MEMORY, SELF_TEST, HIDDEN_BTF, EXECUTABLES];
 
 impl Feature {
     /// All that it needs, in words.

@@ -1,0 +1,107 @@
+//! Identities of processes, each read once.
+
+use std::path::PathBuf;
+
+use rustc_hash::FxHashMap;
+
+use super::users::Users;
+use super::{Folder, Identity, Named, PodLogs};
+
+/// How many processes are read for one report. To read one takes some 50 µs: a bound on that, however
+/// many processes somebody makes.
+pub const AT_ONCE: usize = 1_000;
+
+/// In how many reports the name of a pod is looked for: its folder of logs is made when its first
+/// container starts.
+const TRIES: u8 = 30;
+
+/// What is known of processes, by their number and when they began.
+#[derive(Debug)]
+pub struct Identities {
+    known: FxHashMap<(u32, u64), Known>,
+    users: Users,
+    pods: PodLogs,
+    /// The number of the report at hand, and how many processes may still be read for it.
+    report: u64,
+    left: usize,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// Its name when it was read: a process that becomes another program is read again.
+    comm: String,
+    identity: Identity,
+    /// The last report that asked for it.
+    asked_in: u64,
+    /// In how many more reports the name of its pod is looked for.
+    tries: u8,
+}
+
+impl Identities {
+    /// Nothing is known yet; names of pods come from this folder.
+    pub fn new(pod_logs: PathBuf) -> Self {
+        Self {
+            known: FxHashMap::default(),
+            users: Users::default(),
+            pods: PodLogs::new(pod_logs),
+            report: 0,
+            left: 0,
+        }
+    }
+
+    /// Begins a report: lets [`AT_ONCE`] more processes be read, and forgets those that the last one did
+    /// not ask for.
+    pub fn begin(&mut self) {
+        let last = self.report;
+        self.known.retain(|_, known| known.asked_in >= last);
+        self.report += 1;
+        self.left = AT_ONCE;
+        self.users.refresh();
+        self.pods.expire();
+    }
+
+    /// Reads processes that are not known yet, in this order, as many as may be read for one report;
+    /// returns true if none is left.
+    pub fn read<'a>(&mut self, processes: impl IntoIterator<Item = Named<'a>>) -> bool {
+        let mut is_whole = true;
+        for process in processes {
+            is_whole &= self.read_one(&process);
+        }
+        is_whole
+    }
+
+    /// The identity of a process; `None` if it has not been read.
+    pub fn get(&self, pid: u32, start_boottime: u64) -> Option<&Identity> {
+        self.known.get(&(pid, start_boottime)).map(|known| &known.identity)
+    }
+
+    /// Reads whatever process has this number now, without keeping anything; `None` if there is none.
+    pub fn look_up(&mut self, pid: u32) -> Option<Identity> {
+        let mut identity = Identity::of(&Folder::open(pid)?);
+        self.pods.add_names(&mut identity);
+        Some(identity)
+    }
+
+    fn read_one(&mut self, process: &Named<'_>) -> bool {
+        let key = (process.pid, process.start_boottime);
+        if let Some(known) = self.known.get_mut(&key).filter(|known| known.comm == process.comm) {
+            known.asked_in = self.report;
+            let lacks_name = known.identity.pod_uid.is_some() && known.identity.container.is_none();
+            if lacks_name && known.tries > 0 {
+                known.tries -= 1;
+                self.pods.add_names(&mut known.identity);
+            }
+            return true;
+        }
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        let mut identity = Identity::read(process).unwrap_or(Identity::UNKNOWN);
+        identity.user = self.users.name(process.uid).map(str::to_owned);
+        self.pods.add_names(&mut identity);
+        let (comm, asked_in) = (process.comm.to_owned(), self.report);
+        self.known.insert(key, Known { comm, identity, asked_in, tries: TRIES });
+        true
+    }
+}
