@@ -7,15 +7,20 @@ pub(crate) mod value;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use caps::Capability;
 use clap::{ArgAction, Args, ValueEnum};
 
 pub use self::usage::one_line;
+use crate::host::identity::users;
 use crate::live::monitor::Rules;
 use crate::probe::Config;
-use crate::report::filter::{Address, Filter};
+use crate::report::filter::{Address, Filter, Pattern, PodName, Whose};
 use crate::report::group::GroupBy;
 use crate::report::{Query, Shown, SortKey};
 use crate::sock::state::StateSet;
+
+/// Lets /proc tell the executables of other users' processes: see `privilege::EXECUTABLES`.
+const EXECUTABLES: Capability = Capability::CAP_SYS_PTRACE;
 
 /// The options of everything that reports leaked sockets.
 #[derive(Debug, Args)]
@@ -39,8 +44,8 @@ pub struct ReportArgs {
     pub settle: Duration,
     /// Leave out known leaks: KEY=VALUE,…, such as port=9000,verdict=eof-read; may be repeated
     ///
-    /// Keys are pid, comm, uid, local, remote, port, netns, state and verdict. All keys of a filter
-    /// have to match; a key given twice matches either value.
+    /// Keys are pid, comm, uid, user, exe, cmd, unit, container, pod, local, remote, port, netns, state
+    /// and verdict. All keys of a filter have to match; a key given twice matches either value.
     #[arg(long, value_name = "FILTER")]
     pub not: Vec<Filter>,
     /// Only sockets held by these processes
@@ -53,6 +58,12 @@ pub struct ReportArgs {
     /// Only sockets held by processes with these effective user IDs
     #[arg(long, value_name = "UID", value_delimiter = ',', value_parser = value::uid)]
     pub uid: Vec<u32>,
+    /// Only sockets held by processes of these users, by name (as in /etc/passwd) or number
+    #[arg(long, value_name = "USER", value_delimiter = ',', value_parser = users::uid)]
+    pub user: Vec<u32>,
+    /// Which processes.
+    #[command(flatten)]
+    pub whose: WhoseArgs,
     /// Which connections.
     #[command(flatten)]
     pub conn: ConnArgs,
@@ -65,6 +76,9 @@ pub struct ReportArgs {
     /// Name the process that holds the other end, if it is on this host
     #[arg(long)]
     pub peer: bool,
+    /// The folder of pods' logs: the names of pods and containers come from there
+    #[arg(long, value_name = "DIR", default_value = "/var/log/pods")]
+    pub pod_logs: PathBuf,
     /// Leave out the line above the columns
     #[arg(long)]
     pub no_headers: bool,
@@ -74,6 +88,33 @@ pub struct ReportArgs {
     /// Options of the kernel side.
     #[command(flatten)]
     pub kernel: KernelArgs,
+}
+
+/// Who holds them.
+#[derive(Debug, Args)]
+pub struct WhoseArgs {
+    /// Only sockets held by processes that run one of these executables: a path, or its base name
+    ///
+    /// To read it of other users' processes takes CAP_SYS_PTRACE, which is kept for it.
+    #[arg(long, value_name = "PATH", value_delimiter = ',', value_parser = value::text)]
+    pub exe: Vec<String>,
+    /// Only sockets held by processes whose command line has this in it; * stands for anything
+    ///
+    /// Arguments are joined by spaces: `--cmd 'java*shop.jar'`.
+    #[arg(long, value_name = "PATTERN")]
+    pub cmd: Vec<Pattern>,
+    /// Only sockets held by processes in one of these systemd units; `.service` may be left out
+    #[arg(long, value_name = "UNIT", value_delimiter = ',', value_parser = value::text)]
+    pub unit: Vec<String>,
+    /// Only sockets held in one of these containers: the first digits of an ID, or the name of a pod's
+    /// container
+    ///
+    /// Names that docker and podman give are not known: only they know them.
+    #[arg(long, value_name = "CONTAINER", value_delimiter = ',', value_parser = value::text)]
+    pub container: Vec<String>,
+    /// Only sockets held in one of these Kubernetes pods
+    #[arg(long, value_name = "NAMESPACE/NAME", value_delimiter = ',')]
+    pub pod: Vec<PodName>,
 }
 
 /// Which connections.
@@ -153,7 +194,14 @@ impl ReportArgs {
             scans: true,
             ring_size: self.kernel.ring_size,
             btf: self.kernel.btf.file.clone(),
+            // `list` ends soon; `watch` keeps nothing for days that nobody asked for.
+            kept: if follow && !self.asks_for_executables() { &[] } else { &[EXECUTABLES] },
         }
+    }
+
+    /// True if the answer depends on what processes run.
+    fn asks_for_executables(&self) -> bool {
+        self.filter().asks_for_executables() || self.group_by == Some(GroupBy::Exe)
     }
 
     /// The rules to judge by.
@@ -186,9 +234,24 @@ impl ReportArgs {
             min_age: self.min_age,
             pid: self.pid.clone(),
             comm: self.comm.clone(),
-            uid: self.uid.clone(),
+            uid: [&self.uid[..], &self.user].concat(),
+            whose: self.whose.get(),
             not: self.not.clone(),
             ..self.conn.filter()
+        }
+    }
+}
+
+impl WhoseArgs {
+    fn get(&self) -> Whose {
+        let Self { exe, cmd, unit, container, pod } = self;
+        Whose {
+            exe: exe.clone(),
+            cmd: cmd.clone(),
+            unit: unit.clone(),
+            container: container.clone(),
+            pod: pod.clone(),
+            ..Whose::default()
         }
     }
 }

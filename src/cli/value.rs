@@ -71,6 +71,14 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// Anything but nothing.
+pub(crate) fn text(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("give something to look for".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 pub(crate) fn pid(text: &str) -> Result<u32, String> {
     let pid = text.parse().ok().filter(|&pid: &u32| pid > 0 && i32::try_from(pid).is_ok());
     pid.ok_or_else(|| "give the number of a process, as `ps` prints it".to_owned())

@@ -6,10 +6,12 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::host::identity::{Identities, Identity, Named};
 use crate::host::process::{self, Kind};
 use crate::host::{netns, pidns};
 use crate::live::table::Table;
-use crate::report::filter::Filter;
+use crate::report::filter::{Filter, has_exe, is_in_container, is_in_unit};
+use crate::sock::event::Process;
 
 /// Keeps a filter up to date with the processes that there are.
 #[derive(Debug)]
@@ -36,8 +38,15 @@ impl Asked {
         self.visible.is_some()
     }
 
-    /// Tells the filter which processes are asked for, and where they live.
-    pub(super) fn update(&mut self, filter: &mut Filter, table: &Table) {
+    /// Tells the filter which processes are asked for, and where they live. Returns false if there was
+    /// no time to look at all processes: then the next call goes on.
+    pub(super) fn update(
+        &mut self,
+        filter: &mut Filter,
+        table: &Table,
+        identities: &mut Identities,
+    ) -> bool {
+        identities.begin();
         if let Some(known) = &mut self.visible {
             let held = table.socks().filter(|(_, tracked)| !table.holders(tracked).is_empty());
             known.extend(visible().chain(held.map(|(_, tracked)| tracked.conn.netns)));
@@ -53,11 +62,20 @@ impl Asked {
             }
             filter.set_named(self.names.iter().map(|(&pid, (.., names))| (pid, &**names)));
         }
+        let mut all_are_read = true;
+        if filter.asks_whose() {
+            all_are_read = identities.read(table.processes().map(named));
+            let known = |(pid, process): (u32, &Process)| {
+                (pid, identities.get(pid, process.start_boottime))
+            };
+            filter.set_identities(&table.processes().map(known).collect::<Vec<_>>());
+        }
         filter.homes = None;
         let is_known = !table.has_missing_owners() && !table.has_omitted_holders();
         if filter.is_on_processes() && !is_known {
-            filter.homes = homes(filter);
+            filter.homes = homes(filter, identities);
         }
+        all_are_read
     }
 }
 
@@ -66,27 +84,38 @@ fn visible() -> impl Iterator<Item = u32> {
     process::all().filter_map(process::network_namespaces).flatten().chain(netns::own())
 }
 
+fn named((pid, process): (u32, &Process)) -> Named<'_> {
+    let Process { start_boottime, comm, uid, .. } = process;
+    Named { pid, start_boottime: *start_boottime, comm, uid: *uid }
+}
+
 /// How many of the processes that are asked for have files in the tables of io_urings; 0 where all
 /// processes are.
-pub(super) fn with_rings(filter: &Filter) -> usize {
+pub(super) fn with_rings(filter: &Filter, identities: &mut Identities) -> usize {
     if !filter.is_on_processes() {
         return 0;
     }
-    let asked_for = process::all().filter(|&pid| is_asked_for(filter, pid));
+    let asked_for = process::all().filter(|&pid| is_asked_for(filter, pid, identities));
     asked_for.filter(|&pid| process::has_files_in_rings(pid)).count()
 }
 
-fn is_asked_for(filter: &Filter, pid: u32) -> bool {
-    let Filter { pid: pids, comm, uid, .. } = filter;
+/// True if a process is asked for, or may be.
+fn is_asked_for(filter: &Filter, pid: u32, identities: &mut Identities) -> bool {
+    let Filter { pid: pids, comm, uid, whose, .. } = filter;
+    let mut may_be = || {
+        let identity = identities.look_up(pid);
+        identity.is_some_and(|identity| whose.matches(&identity) != Some(false))
+    };
     (pids.is_empty() || pids.contains(&pid))
         && (comm.is_empty() || comm.iter().any(|name| process::has_name(pid, name)))
         && (uid.is_empty() || process::user(pid).is_some_and(|user| uid.contains(&user)))
+        && (whose.is_empty() || may_be())
 }
 
 /// The network namespaces of the processes that are asked for; `None` where we may not know all.
-fn homes(filter: &Filter) -> Option<BTreeSet<u32>> {
+fn homes(filter: &Filter, identities: &mut Identities) -> Option<BTreeSet<u32>> {
     let mut homes = BTreeSet::new();
-    for pid in process::all().filter(|&pid| is_asked_for(filter, pid)) {
+    for pid in process::all().filter(|&pid| is_asked_for(filter, pid, identities)) {
         // One that has ended meanwhile holds nothing.
         match process::network_namespaces(pid) {
             Some(found) => homes.extend(found),
@@ -125,7 +154,12 @@ fn no_process(pid: u32) -> Option<String> {
 
 /// Says which names no process has, and which network namespaces there are not; `all` are those that
 /// there are, where that is known.
-pub(super) fn nobody(filter: &Filter, table: &Table, all: Option<&BTreeSet<u32>>) -> Vec<String> {
+pub(super) fn nobody(
+    filter: &Filter,
+    table: &Table,
+    all: Option<&BTreeSet<u32>>,
+    identities: &mut Identities,
+) -> Vec<String> {
     let has = |name: &str| {
         table.processes().any(|(_, process)| &*process.comm == name)
             || process::all().any(|pid| process::has_name(pid, name))
@@ -143,5 +177,47 @@ pub(super) fn nobody(filter: &Filter, table: &Table, all: Option<&BTreeSet<u32>>
              give an inode, or a path such as /run/netns/NAME or /proc/PID/ns/net"
         )
     });
-    names.chain(gone).collect()
+    names.chain(gone).chain(nobody_like(filter, identities)).collect()
+}
+
+/// Says which executables, commands, units, containers and pods no process has.
+fn nobody_like(filter: &Filter, identities: &mut Identities) -> Vec<String> {
+    let whose = &filter.whose;
+    if whose.is_empty() {
+        return Vec::new();
+    }
+    // Kernel threads and zombies have neither an executable nor arguments.
+    let is_program = |identity: &Identity| identity.exe.is_some() || identity.cmdline.is_some();
+    // Our own arguments have each pattern in them.
+    let others = process::all().filter(|&pid| pid != std::process::id());
+    let all: Vec<_> = others.filter_map(|pid| identities.look_up(pid)).filter(is_program).collect();
+    let is_nobody = |matches: &dyn Fn(&Identity) -> Option<bool>| {
+        all.iter().all(|identity| matches(identity) == Some(false))
+    };
+    let mut wrong = Vec::new();
+    let mut say = |value: &dyn std::fmt::Display, option: &str, why: &str| {
+        wrong.push(format!("invalid value '{value}' for '{option}': {why}"));
+    };
+    for exe in whose.exe.iter().filter(|exe| is_nobody(&|of| has_exe(of, exe))) {
+        let why = "no process runs it; give the path of an executable, or its base name";
+        say(exe, "--exe <PATH>", why);
+    }
+    for cmd in whose.cmd.iter().filter(|cmd| is_nobody(&|of| cmd.is_in_command_of(of))) {
+        let why = "no command line has it; give words that `ps -o args` prints, with * between them \
+                   for anything";
+        say(&cmd.as_str(), "--cmd <PATTERN>", why);
+    }
+    for unit in whose.unit.iter().filter(|unit| is_nobody(&|of| is_in_unit(of, unit))) {
+        say(unit, "--unit <UNIT>", "no process is in it; give a unit that `systemctl` lists");
+    }
+    for one in whose.container.iter().filter(|one| is_nobody(&|of| is_in_container(of, one))) {
+        let why = "no process is in it; give the first digits of a container's ID, or the name of a \
+                   container of a pod";
+        say(one, "--container <CONTAINER>", why);
+    }
+    for pod in whose.pod.iter().filter(|pod| is_nobody(&|of| pod.has(of))) {
+        let why = "no process is in it; give NAMESPACE/NAME, as `kubectl get pods -A` prints them";
+        say(pod, "--pod <NAMESPACE/NAME>", why);
+    }
+    wrong
 }

@@ -49,6 +49,7 @@ impl Args {
             scans: false,
             ring_size: self.kernel.ring_size,
             btf: self.kernel.btf.file.clone(),
+            kept: &[],
         })?;
         probe.attach()?;
         probe.drop_privilege()?;

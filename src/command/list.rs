@@ -11,6 +11,7 @@ use super::output::{
 use crate::cli::ReportArgs;
 use crate::exit::Exit;
 use crate::host::clock::Moment;
+use crate::host::identity::Identities;
 use crate::probe::Probe;
 use crate::report::Report;
 
@@ -31,20 +32,24 @@ impl Args {
             return Ok(Exit::Usage);
         }
         let mut asked = Asked::new(&query.filter);
-        let with_rings = asked::with_rings(&query.filter);
+        let mut identities = Identities::new(args.pod_logs.clone());
+        let with_rings = asked::with_rings(&query.filter, &mut identities);
         let mut monitor = Probe::monitor(&args.config(false), args.rules())?;
         monitor.expect_rings(with_rings);
         monitor.look_twice(thread::sleep)?;
         let table = monitor.table();
-        if let Some(wrong) = asked::nobody(&query.filter, table, monitor.namespaces()).first() {
+        let namespaces = monitor.namespaces();
+        let nobody = asked::nobody(&query.filter, table, namespaces, &mut identities);
+        if let Some(wrong) = nobody.first() {
             note(wrong);
             return Ok(Exit::Usage);
         }
-        asked.update(&mut query.filter, table);
+        while !asked.update(&mut query.filter, table, &mut identities) {}
         let peers = query.peers(table);
         let now = Moment::now();
         let mut report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
         report.doubt_ages();
+        report.add_identities(&mut identities);
         let shown = show(&report, args, None).and_then(|()| show_footer(&report, args));
         say_why_incomplete(&report, args);
         say_what_is_out_of_sight(&report, &asked);

@@ -10,6 +10,7 @@ use super::output::{note, reader_has_gone, say_what_is_out_of_sight, say_why_inc
 use crate::cli::{Format, ReportArgs, value};
 use crate::exit::Exit;
 use crate::host::clock::Moment;
+use crate::host::identity::Identities;
 use crate::host::stop::Stop;
 use crate::live::schedule::Budget;
 use crate::probe::Probe;
@@ -36,7 +37,8 @@ impl Args {
         let args = &self.report;
         let mut query = args.query();
         let mut asked = Asked::new(&query.filter);
-        let with_rings = asked::with_rings(&query.filter);
+        let mut identities = Identities::new(args.pod_logs.clone());
+        let with_rings = asked::with_rings(&query.filter, &mut identities);
         let mut monitor = Probe::monitor(&args.config(true), args.rules())?;
         monitor.expect_rings(with_rings);
         monitor.set_budget(self.scan_budget);
@@ -46,15 +48,17 @@ impl Args {
         let mut limit_is_said = false;
         let mut stopped = monitor.begin(stop.as_fd())?;
         // They may yet come.
-        let nobody = asked::nobody(&query.filter, monitor.table(), monitor.namespaces());
+        let (table, namespaces) = (monitor.table(), monitor.namespaces());
+        let nobody = asked::nobody(&query.filter, table, namespaces, &mut identities);
         asked::no_processes(&args.pid).iter().chain(&nobody).for_each(note);
         loop {
             let now = Moment::now();
             let table = monitor.table();
-            asked.update(&mut query.filter, table);
+            asked.update(&mut query.filter, table, &mut identities);
             let peers = query.peers(table);
             let mut report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
             report.add_trend(&mut trend, now.ktime);
+            report.add_identities(&mut identities);
             let exit = Exit::from(&report);
             stop.set_code(exit as u8);
             let shown = show(&report, args, Some(self.interval));

@@ -90,6 +90,7 @@ impl SelfTest {
             scans: true,
             ring_size: RING_SIZE,
             btf,
+            kept: &[],
         };
         let rules = Rules { watched: StateSet::NONE, idle: 0, settle: 0 };
         let mut monitor = Probe::monitor(&config, rules)?;

@@ -45,6 +45,9 @@ pub enum Incomplete {
     },
     /// Sockets of unknown owner may belong to a process that was asked for.
     OwnersUnknown(usize),
+    /// Sockets of processes of which nobody can tell who they are may belong to those that were asked
+    /// for.
+    OwnersUnidentified(usize),
     /// Number of processes that have files in the tables of io_urings, where this kernel does not let
     /// us look.
     RingsUnseen(usize),
@@ -67,6 +70,7 @@ impl Incomplete {
             Self::UnknownKernel(_) => "unknown-kernel",
             Self::ScanOverdue { .. } => "scan-overdue",
             Self::OwnersUnknown(_) => "owners-unknown",
+            Self::OwnersUnidentified(_) => "owners-unidentified",
             Self::RingsUnseen(_) => "rings-unseen",
             Self::AgeUnknown(_) => "age-unknown",
         }
@@ -142,6 +146,12 @@ impl fmt::Display for Incomplete {
                 "{sockets} more leaked sockets may belong to these processes: their owner is not \
                  known (see `sockleak --explain unknown`), or they have more holders than are listed"
             ),
+            Self::OwnersUnidentified(sockets) => write!(
+                f,
+                "{sockets} more leaked sockets may belong to these processes: who holds them could \
+                 not be read (--exe needs CAP_SYS_PTRACE, the names of pods a --pod-logs folder), or \
+                 not yet"
+            ),
             Self::RingsUnseen(processes) => write!(
                 f,
                 "{processes} of these processes have files in the tables of io_urings, which cannot \
@@ -182,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    fn every_reason() -> [Incomplete; 13] {
+    fn every_reason() -> [Incomplete; 14] {
         let listener = Endpoint::new([0; 16], 80);
         [
             Incomplete::EventsLost(11),
@@ -196,6 +206,7 @@ mod tests {
             Incomplete::UnknownKernel("struct sock".to_owned()),
             Incomplete::ScanOverdue { age: Duration::from_secs(16), cost: Duration::from_secs(1) },
             Incomplete::OwnersUnknown(17),
+            Incomplete::OwnersUnidentified(21),
             Incomplete::RingsUnseen(3),
             Incomplete::AgeUnknown(20),
         ]
@@ -220,6 +231,7 @@ mod tests {
             "struct sock",
             "16.0 s",
             "17",
+            "21",
             "3",
             "20",
         ];

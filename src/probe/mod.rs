@@ -55,6 +55,8 @@ pub struct Config {
     pub ring_size: u32,
     /// The kernel's BTF, where the kernel does not tell it itself.
     pub btf: Option<PathBuf>,
+    /// Capabilities to keep after the start, where they are held: nothing here needs them.
+    pub kept: &'static [Capability],
 }
 
 /// The loaded programs. Everything is detached when it is dropped.
@@ -65,6 +67,7 @@ pub struct Probe {
     ring: Ring,
     links: Arc<Links>,
     own: OwnFiles,
+    kept: &'static [Capability],
     tracepoint: Option<[Link; 2]>,
     exits: Option<Link>,
     /// True if transitions are reported in brief, so that some are held back.
@@ -91,6 +94,7 @@ impl Probe {
             facts,
             programs,
             own,
+            kept: config.kept,
             tracepoint: None,
             exits: None,
             follows_in_brief: config.scans && !config.transitions.is_empty(),
@@ -116,13 +120,15 @@ impl Probe {
         Ok(())
     }
 
-    /// Gives up every capability; keeps CAP_BPF where the loaded programs cannot be used without it.
+    /// Gives up every capability but those that are to be kept; keeps CAP_BPF where the loaded programs
+    /// cannot be used without it.
     ///
     /// # Errors
     /// Where the kernel does not even allow that.
     pub fn drop_privilege(&self) -> Result<(), ProbeError> {
-        let kept: &[_] = if self.needs_none() { &[] } else { &[Capability::CAP_BPF] };
-        privilege::give_up_all_but(kept).map_err(failed("give up capabilities"))
+        let needed: &[_] = if self.needs_none() { &[] } else { &[Capability::CAP_BPF] };
+        privilege::give_up_all_but(&[needed, self.kept].concat())
+            .map_err(failed("give up capabilities"))
     }
 
     /// Tries whether the loaded programs can be used without any capability. Before 5.19

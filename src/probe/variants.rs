@@ -225,7 +225,8 @@ mod tests {
     const V6_2: KernelFacts = V6_1.union(KernelFacts::CAST);
 
     fn config(transitions: StateSet, scans: bool) -> Config {
-        Config { watched: StateSet::CLOSE_WAIT, transitions, scans, ring_size: 1 << 20, btf: None }
+        let watched = StateSet::CLOSE_WAIT;
+        Config { watched, transitions, scans, ring_size: 1 << 20, btf: None, kept: &[] }
     }
 
     fn names(kernel: KernelFacts, transitions: StateSet, scans: bool) -> Vec<&'static str> {

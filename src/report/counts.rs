@@ -22,6 +22,8 @@ pub(super) struct Counts {
     /// Leaked sockets that pass all filters but those on processes, because nobody knows whose they
     /// are.
     pub(super) without_owner: usize,
+    /// Leaked sockets that pass all filters but those on who their holders are, which nobody can tell.
+    pub(super) without_identity: usize,
     /// Leaked sockets that may be older than the least age that was asked for.
     pub(super) undated: usize,
 }

@@ -1,5 +1,7 @@
 //! Which sockets count.
 
+mod whose;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -7,8 +9,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::whose::{Pattern, PodName, Whose, has_exe, is_in_container, is_in_unit};
 use super::row::{AgeIs, Holders, Ownership, SocketRow};
+use crate::host::identity::{Identity, users};
 use crate::sock::conn::Endpoint;
+use crate::sock::event::Process;
 use crate::sock::leak::Verdict;
 use crate::sock::state::StateSet;
 
@@ -23,6 +28,8 @@ pub struct Filter {
     pub comm: Vec<String>,
     /// Held by a process of one of these users.
     pub uid: Vec<u32>,
+    /// Held by a process that meets these.
+    pub whose: Whose,
     /// Our end is one of these.
     pub local: Vec<Address>,
     /// The peer's end is one of these.
@@ -51,47 +58,83 @@ impl Filter {
 
     /// Returns true if the row is shown.
     pub fn matches(&self, row: &SocketRow<'_>) -> bool {
-        self.matches_conn(&row.local, &row.remote, row.netns)
-            && self.min_age.is_none_or(|least| u128::from(row.lasting()) >= least.as_nanos())
-            && any(&self.verdict, |&verdict| row.verdict == Some(verdict))
-            && any(&self.state, |states| states.contains(row.state))
-            && self.matches_a_process(&row.holders)
-            && !self.not.iter().any(|known| known.matches(row))
+        self.is_old_enough(row) && self.matches_socket(row) && self.matches_a_process(&row.holders)
     }
 
     /// Returns true if it has a condition on processes.
     pub fn is_on_processes(&self) -> bool {
-        !(self.pid.is_empty() && self.comm.is_empty() && self.uid.is_empty())
+        let Self { pid, comm, uid, whose, .. } = self;
+        !(pid.is_empty() && comm.is_empty() && uid.is_empty() && whose.is_empty())
+    }
+
+    fn is_old_enough(&self, row: &SocketRow<'_>) -> bool {
+        self.min_age.is_none_or(|least| u128::from(row.lasting()) >= least.as_nanos())
+    }
+
+    /// Returns true if the row meets the conditions that are neither on its age nor on its holders.
+    fn matches_socket(&self, row: &SocketRow<'_>) -> bool {
+        self.matches_conn(&row.local, &row.remote, row.netns)
+            && any(&self.verdict, |&verdict| row.verdict == Some(verdict))
+            && any(&self.state, |states| states.contains(row.state))
+            && !self.not.iter().any(|known| known.matches(row))
     }
 
     /// Returns true if one of these processes meets the conditions on processes.
     fn matches_a_process(&self, holders: &Holders<'_>) -> bool {
-        let matches = |(pid, process): (u32, Option<&crate::sock::event::Process>)| {
-            any(&self.pid, |&wanted| pid == wanted)
-                && (self.named.contains(&pid)
-                    || any(&self.comm, |comm| process.is_some_and(|one| one.comm == *comm)))
-                && any(&self.uid, |&uid| process.is_some_and(|process| process.uid == uid))
-        };
+        let matches = |(pid, process)| self.is_named(pid, process) && self.whose.is_met_by(pid);
         !self.is_on_processes() || holders.processes().any(matches)
+    }
+
+    /// Returns true if a process meets the conditions on number, name and user.
+    fn is_named(&self, pid: u32, process: Option<&Process>) -> bool {
+        any(&self.pid, |&wanted| pid == wanted)
+            && (self.named.contains(&pid)
+                || any(&self.comm, |comm| process.is_some_and(|one| one.comm == *comm)))
+            && any(&self.uid, |&uid| process.is_some_and(|process| process.uid == uid))
     }
 
     /// True if a row that it does not show may be one of those that were asked for: nobody knows
     /// whose it is, or not all of its holders are listed.
     pub fn may_miss(&self, row: &SocketRow<'_>) -> bool {
-        let of_anybody =
-            Self { pid: Vec::new(), comm: Vec::new(), uid: Vec::new(), ..self.clone() };
         let is_near = self.homes.as_ref().is_none_or(|homes| homes.contains(&row.netns));
         let is_known = row.ownership != Ownership::Unknown && row.holders_omitted == 0;
-        self.is_on_processes() && !is_known && is_near && of_anybody.matches(row)
+        self.is_on_processes()
+            && !is_known
+            && is_near
+            && self.is_old_enough(row)
+            && self.matches_socket(row)
+    }
+
+    /// True if a row that it does not show may be one of those that were asked for: it is known which
+    /// process holds it, and not who that is.
+    pub fn is_in_doubt(&self, row: &SocketRow<'_>) -> bool {
+        let may_be = |(pid, process)| self.is_named(pid, process) && self.whose.is_in_doubt(pid);
+        row.holders.processes().any(may_be) && self.is_old_enough(row) && self.matches_socket(row)
     }
 
     /// True if a row that it does not show may be old enough: one look cannot date it.
     pub fn may_be_older(&self, row: &SocketRow<'_>) -> bool {
         let least = self.min_age.map_or(0, |least| least.as_nanos());
         let may_be = row.age_at_most.is_none_or(|most| u128::from(most) >= least);
-        let of_any_age = || Self { min_age: None, ..self.clone() };
         let is_undated = row.age_is == AgeIs::AtLeast && !row.is_by_idleness();
-        least > u128::from(row.lasting()) && is_undated && may_be && of_any_age().matches(row)
+        let is_too_young = !self.is_old_enough(row) && is_undated && may_be;
+        is_too_young && self.matches_socket(row) && self.matches_a_process(&row.holders)
+    }
+
+    /// True if it, or what it leaves out, asks who processes are.
+    pub fn asks_whose(&self) -> bool {
+        !self.whose.is_empty() || self.not.iter().any(Self::asks_whose)
+    }
+
+    /// True if it, or what it leaves out, asks for executables.
+    pub fn asks_for_executables(&self) -> bool {
+        !self.whose.exe.is_empty() || self.not.iter().any(Self::asks_for_executables)
+    }
+
+    /// Takes who the processes are; `None` where that is not known.
+    pub fn set_identities(&mut self, all: &[(u32, Option<&Identity>)]) {
+        self.whose.set(all.iter().copied());
+        self.not.iter_mut().for_each(|known| known.set_identities(all));
     }
 
     /// True if it, or what it leaves out, asks for processes by name.
@@ -188,7 +231,8 @@ impl FromStr for Filter {
 
     /// `KEY=VALUE,…`; a key may be repeated, and then either value will do.
     fn from_str(text: &str) -> Result<Self, String> {
-        const KEYS: &str = "pid, comm, uid, local, remote, port, netns, state, verdict";
+        const KEYS: &str = "pid, comm, uid, user, exe, cmd, unit, container, pod, local, remote, \
+                            port, netns, state, verdict";
         fn number<T: FromStr>(key: &str, value: &str) -> Result<T, String> {
             value.parse().map_err(|_| format!("{key}={value} is not a number of that kind"))
         }
@@ -202,6 +246,12 @@ impl FromStr for Filter {
                 "pid" => filter.pid.push(number(key, value)?),
                 "comm" => filter.comm.push(value.to_owned()),
                 "uid" => filter.uid.push(number(key, value)?),
+                "user" => filter.uid.push(users::uid(value)?),
+                "exe" => filter.whose.exe.push(value.to_owned()),
+                "cmd" => filter.whose.cmd.push(value.parse()?),
+                "unit" => filter.whose.unit.push(value.to_owned()),
+                "container" => filter.whose.container.push(value.to_owned()),
+                "pod" => filter.whose.pod.push(value.parse()?),
                 "local" => filter.local.push(value.parse()?),
                 "remote" => filter.remote.push(value.parse()?),
                 "port" => filter.port.push(number(key, value)?),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Report;
 use super::row::{Ownership, SocketRow};
 use super::serial::{optional_seconds, rfc3339, seconds};
+use crate::host::identity::Identity;
 use crate::live::health::Incomplete;
 use crate::sock::conn::SockPtr;
 use crate::sock::leak::Verdict;
@@ -27,6 +28,16 @@ pub enum GroupBy {
     Verdict,
     /// The TCP state.
     State,
+    /// The holder's systemd unit.
+    Unit,
+    /// The holder's container.
+    Container,
+    /// The holder's Kubernetes pod.
+    Pod,
+    /// The holder's executable.
+    Exe,
+    /// The holder's effective user.
+    User,
 }
 
 /// A report of counts.
@@ -71,8 +82,10 @@ impl Grouped {
     /// Counts the sockets of a report: each once in a group, however many processes hold it.
     pub fn build(report: &Report<'_>, by: GroupBy) -> Self {
         let mut groups: BTreeMap<String, (Group, HashSet<SockPtr>)> = BTreeMap::new();
+        let identities = report.identities();
         for row in &report.sockets {
-            let key = key(&row, by);
+            let identity = row.pid.and_then(|pid| identities.get(&pid).copied());
+            let key = key(&row, by, identity);
             let (group, socks) = groups.entry(key.clone()).or_insert_with(|| {
                 let verdicts = BTreeMap::new();
                 (Group { key, count: 0, oldest_age: 0, verdicts }, HashSet::new())
@@ -100,13 +113,34 @@ impl Grouped {
     }
 }
 
-fn key(row: &SocketRow<'_>, by: GroupBy) -> String {
+fn key(row: &SocketRow<'_>, by: GroupBy, identity: Option<&Identity>) -> String {
+    let nobody = || match row.ownership {
+        Ownership::Kernel => "kernel".to_owned(),
+        _ => "unknown".to_owned(),
+    };
+    // A holder that is in none is told apart from one of which nothing is known.
+    let named = |of: fn(&Identity) -> Option<String>, none: &str| match identity {
+        None => nobody(),
+        Some(identity) => match of(identity) {
+            Some(key) => key,
+            None if identity.has_cgroup => none.to_owned(),
+            None => "unknown".to_owned(),
+        },
+    };
     match by {
-        GroupBy::Process => match (row.pid, row.comm, row.ownership) {
-            (Some(pid), Some(comm), _) => format!("{comm}[{pid}]"),
-            (Some(pid), None, _) => format!("[{pid}]"),
-            (None, _, Ownership::Kernel) => "kernel".to_owned(),
-            (None, ..) => "unknown".to_owned(),
+        GroupBy::Process => match (row.pid, row.comm) {
+            (Some(pid), Some(comm)) => format!("{comm}[{pid}]"),
+            (Some(pid), None) => format!("[{pid}]"),
+            (None, _) => nobody(),
+        },
+        GroupBy::Unit => named(|of| of.unit.clone(), "no unit"),
+        GroupBy::Container => named(Identity::container_name, "no container"),
+        GroupBy::Pod => named(Identity::pod_name, "no pod"),
+        GroupBy::Exe => named(|of| of.exe.clone(), "unknown"),
+        GroupBy::User => match (identity.and_then(|of| of.user.clone()), row.uid) {
+            (Some(user), _) => user,
+            (None, Some(uid)) => uid.to_string(),
+            (None, None) => nobody(),
         },
         GroupBy::Listener => row.local.to_string(),
         GroupBy::Remote => row.remote.addr().to_string(),

@@ -9,12 +9,14 @@ mod processes;
 pub mod query;
 pub mod row;
 pub(crate) mod serial;
+pub mod service;
 mod sockets;
 pub mod trend;
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 pub use self::processes::{Descriptors, ListenerRow, ProcessRow};
@@ -23,8 +25,10 @@ use self::serial::{is_zero, optional_seconds, rfc3339};
 pub use self::sockets::{Kinds, Rows, Sockets};
 use self::trend::Trend;
 use crate::host::clock::Moment;
+use crate::host::identity::{Identities, Identity};
 use crate::live::health::{Health, Incomplete};
 use crate::live::table::Table;
+use crate::sock::event::Pid;
 use crate::sock::leak::Verdict;
 
 /// Raised when a field changes its meaning; fields are only ever added.
@@ -81,6 +85,9 @@ impl<'a> Report<'a> {
         if counts.without_owner > 0 {
             incomplete.push(Incomplete::OwnersUnknown(counts.without_owner));
         }
+        if counts.without_identity > 0 {
+            incomplete.push(Incomplete::OwnersUnidentified(counts.without_identity));
+        }
         Self {
             schema: SCHEMA,
             time: now.time,
@@ -104,6 +111,23 @@ impl<'a> Report<'a> {
             self.complete = false;
             self.incomplete.push(Incomplete::AgeUnknown(self.undated));
         }
+    }
+
+    /// Adds who the processes are: the worst first, and those that there is no time to read with the
+    /// next report.
+    pub fn add_identities(&mut self, identities: &'a mut Identities) {
+        identities.read(self.processes.iter().filter_map(ProcessRow::named));
+        let identities: &'a Identities = identities;
+        for process in &mut self.processes {
+            if let Some(identity) = identities.get(process.pid, process.start_boottime) {
+                process.identity = identity;
+            }
+        }
+    }
+
+    /// Who the processes of the rows are.
+    pub fn identities(&self) -> FxHashMap<Pid, &'a Identity> {
+        self.processes.iter().map(|process| (process.pid, process.identity)).collect()
     }
 
     /// Adds how fast each process leaks, which one report alone cannot know.

@@ -7,11 +7,15 @@ use serde::Serialize;
 use super::counts::{Counts, OfListener, OfProcess};
 use super::row::is_zero;
 use super::sockets::{by_process, oldest};
+use crate::host::identity::{Identity, Named};
 use crate::live::table::{Queue, Table};
 use crate::sock::conn::{Endpoint, SockPtr};
 use crate::sock::event::{Holder, Pid, Process};
 use crate::sock::leak::Verdict;
 use crate::sock::name;
+
+/// The identity of a process as long as nobody has read it.
+static UNKNOWN: Identity = Identity::UNKNOWN;
 
 /// A process that has rows.
 #[derive(Clone, Debug, Serialize)]
@@ -21,11 +25,18 @@ pub struct ProcessRow<'a> {
     /// When it began: with its number, that names it for good.
     #[serde(skip)]
     pub start_time: u64,
+    /// The same moment as /proc counts it.
+    #[serde(skip)]
+    pub start_boottime: u64,
     /// Its name.
     #[serde(serialize_with = "name::serialize_optional")]
     pub comm: Option<&'a str>,
     /// Its effective user.
     pub uid: Option<u32>,
+    /// Its program, its user's name, its unit, its container and its pod: see
+    /// [`Report::add_identities`](super::Report::add_identities).
+    #[serde(flatten)]
+    pub identity: &'a Identity,
     /// True if a signal or a debugger has stopped it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
@@ -120,6 +131,14 @@ pub struct ListenerHolder<'a> {
     pub fds: Vec<u32>,
 }
 
+impl<'a> ProcessRow<'a> {
+    /// The process, if the kernel has told of it, for whoever identifies it.
+    pub(super) fn named(&self) -> Option<Named<'a>> {
+        let Self { pid, start_boottime, .. } = *self;
+        Some(Named { pid, start_boottime, comm: self.comm?, uid: self.uid? })
+    }
+}
+
 /// The processes of the rows, those that leak most first.
 pub(super) fn rows<'a>(table: &'a Table, counts: &Counts) -> Vec<ProcessRow<'a>> {
     let row = |(&pid, counts): (&Pid, &OfProcess)| {
@@ -128,8 +147,10 @@ pub(super) fn rows<'a>(table: &'a Table, counts: &Counts) -> Vec<ProcessRow<'a>>
         ProcessRow {
             pid,
             start_time: process.map_or(0, |process| process.start_time),
+            start_boottime: process.map_or(0, |process| process.start_boottime),
             comm: process.map(|process| &*process.comm),
             uid: process.map(|process| process.uid),
+            identity: &UNKNOWN,
             stopped: process.is_some_and(|process| process.stopped),
             rows: counts.rows,
             leaked: counts.leaked,

@@ -123,14 +123,18 @@ impl<'a> Sockets<'a> {
                 continue;
             }
             let before = places.len();
-            let (mut passes, mut may_miss, mut is_undated) = (false, false, false);
+            let mut passes = false;
+            let (mut may_miss, mut is_in_doubt, mut is_undated) = (false, false, false);
             let lasting = context.lasting(tracked, verdict);
             for first in firsts(table, tracked) {
                 let place = Place { lasting, index, first };
                 let row = || context.row(place, sock, tracked, judgement);
                 if is_filtered && !query.filter.matches(&row()) {
-                    may_miss |= class == Class::Leaked && query.filter.may_miss(&row());
-                    is_undated |= class == Class::Leaked && query.filter.may_be_older(&row());
+                    if class == Class::Leaked {
+                        may_miss |= query.filter.may_miss(&row());
+                        is_in_doubt |= query.filter.is_in_doubt(&row());
+                        is_undated |= query.filter.may_be_older(&row());
+                    }
                     continue;
                 }
                 passes = true;
@@ -145,6 +149,8 @@ impl<'a> Sockets<'a> {
             }
             counts.undated += usize::from(is_undated && has_settled && !passes);
             counts.without_owner += usize::from(has_settled && may_miss && !passes);
+            counts.without_identity +=
+                usize::from(has_settled && is_in_doubt && !may_miss && !passes);
             if passes && counts_at_all {
                 counts.add_socket(tracked, judgement);
             }

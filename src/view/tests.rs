@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::text::Style;
 use super::*;
 use crate::host::clock::Moment;
+use crate::host::identity::Identity;
 use crate::live::health::Incomplete;
 use crate::live::table::Table;
 use crate::report::Report;
@@ -53,6 +54,10 @@ fn report(table: &Table) -> Report<'_> {
         process.exhausted_in_seconds = Some(4872.0);
     }
     report
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
 }
 
 fn written(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
@@ -171,7 +176,11 @@ fn json() {
         r#""bytes_received":0,"bytes_acked":0,"age_seconds":1.0,"age_is":"at-least","#,
         r#""age_at_most_seconds":3.0,"idle_seconds":1.0,"pid":20166,"comm":"python3","uid":0,"#,
         r#""fds":[3],"ownership":"listener"}],"#,
-        r#""processes":[{"pid":20166,"comm":"python3","uid":0,"leaked":1,"stranded":1,"#,
+        r#""processes":[{"pid":20166,"comm":"python3","uid":0,"exe":"/usr/bin/python3.11","#,
+        r#""cmdline":["python3","shop.py"],"started":"2026-11-23T03:00:00.000Z","ppid":1,"#,
+        r#""parent_comm":"systemd","user":"shop","unit":"shop.service","slice":"system.slice","#,
+        r#""runtime":null,"container_id":null,"pod_uid":null,"pod":null,"namespace":null,"#,
+        r#""container":null,"leaked":1,"stranded":1,"#,
         r#""open_fds":9,"fd_limit":1024,"descriptors":{"leaked":1,"stranded":1,"connected":2,"#,
         r#""listening":1,"unconnected":0,"other_sockets":1,"files":3,"idle":2,"#,
         r#""idle_without_keepalive":1},"leaked_per_minute":12.5,"exhausted_in_seconds":4872.0}],"#,
@@ -181,7 +190,20 @@ fn json() {
         r#""stranded":{"half-shut":1}}"#,
         "\n",
     );
+    let identity = Identity {
+        exe: some("/usr/bin/python3.11"),
+        cmdline: Some(vec!["python3".to_owned(), "shop.py".to_owned()]),
+        started: humantime::parse_rfc3339("2026-11-23T03:00:00Z").ok(),
+        ppid: Some(1),
+        parent_comm: some("systemd"),
+        user: some("shop"),
+        unit: some("shop.service"),
+        slice: some("system.slice"),
+        has_cgroup: true,
+        ..Identity::UNKNOWN
+    };
     let mut report = report(&table);
+    report.processes[0].identity = &identity;
     report.incomplete = vec![Incomplete::WalkTruncated];
     (report.complete, report.lost_events, report.scanned_ago) = (false, 3, Some(SECOND * 2 / 5));
     assert_eq!(written(|out| json::render(&report, out)), expected);

@@ -406,7 +406,11 @@ impl Display for ProcessLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let process = self.0;
         let comm = process.comm.map_or("?".into(), sanitised);
-        write!(f, "{comm}[{}]: ", process.pid)?;
+        write!(f, "{comm}[{}]", process.pid)?;
+        if let Some(place) = process.identity.place() {
+            write!(f, " in {}", sanitised(&place))?;
+        }
+        f.write_str(": ")?;
         let mut counts = Vec::new();
         match self.1 {
             Shown::Leaked => counts.push((process.leaked, "leaked")),

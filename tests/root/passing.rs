@@ -20,6 +20,7 @@ fn following() -> Probe {
         scans: true,
         ring_size: 4 << 20,
         btf: None,
+        kept: &[],
     })
     .unwrap();
     probe.attach().unwrap();

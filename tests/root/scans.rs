@@ -26,6 +26,7 @@ fn probe(transitions: StateSet) -> Probe {
         scans: true,
         ring_size: 1 << 20,
         btf: None,
+        kept: &[],
     })
     .unwrap()
 }

@@ -119,8 +119,11 @@ fn each_feature_has_its_capabilities() {
             *missing = feature.names();
         }
     };
-    let without_any =
-        [("capabilities", Status::Missing), ("capabilities-self-test", Status::Limited)];
+    let without_any = [
+        ("capabilities", Status::Missing),
+        ("capabilities-self-test", Status::Limited),
+        ("capabilities-exe", Status::Limited),
+    ];
     assert_eq!(complaints(lacking), without_any);
 }
 
