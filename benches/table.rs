@@ -1,5 +1,5 @@
-//! Measures the part without a kernel, for each socket: decode, table, report and views, with
-//! synthetic events.
+//! Measures the part without BPF: for each socket decode, table, report and views, with synthetic
+//! events; and for each process who it is, with real ones.
 //!
 //! The memory of the table is read once, before anything else has used any, and is written beside
 //! Criterion's own results.
@@ -11,10 +11,12 @@ use std::fs;
 use std::hint::black_box;
 use std::io;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
 use sockleak::host::clock::Moment;
+use sockleak::host::identity::{AT_ONCE, Identities, Named};
 use sockleak::live::health::Health;
 use sockleak::live::table::Table;
 use sockleak::report::{Query, Report};
@@ -211,7 +213,7 @@ fn decoding(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(1));
     for (name, kind) in [("transition", 1_u32), ("held socket", 2)] {
-        let mut bytes = [State::CloseWait as u8; 128];
+        let mut bytes = [State::CloseWait as u8; 256];
         bytes[..4].copy_from_slice(&kind.to_ne_bytes());
         assert!(decode(&bytes).is_ok(), "{name}");
         group.bench_with_input(BenchmarkId::from_parameter(name), &bytes, |bencher, bytes| {
@@ -219,6 +221,53 @@ fn decoding(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// Reads who a thousand real processes are: as many as are read for one report.
+fn identities(criterion: &mut Criterion) {
+    let start = || Command::new("sleep").arg("infinity").spawn();
+    let mut children: Vec<_> = (0..AT_ONCE).filter_map(|_| start().ok()).collect();
+    assert_eq!(children.len(), AT_ONCE, "not enough processes may run");
+    let started: Vec<_> = children.iter().filter_map(|child| start_boottime(child.id())).collect();
+    let named = || {
+        let both = children.iter().zip(&started);
+        both.map(|(child, &start_boottime)| Named {
+            pid: child.id(),
+            start_boottime,
+            comm: "sleep",
+            uid: 0,
+        })
+    };
+    let read = |mut identities: Identities| {
+        identities.begin();
+        assert!(identities.read(named()));
+        identities
+    };
+    let new = || Identities::new("/var/log/pods".into());
+    let known = read(new());
+    let is_known = |one: Named<'_>| {
+        known.get(one.pid, one.start_boottime).is_some_and(|identity| identity.exe.is_some())
+    };
+    assert!(named().all(is_known), "a process has not been found");
+    let mut group = criterion.benchmark_group("identities");
+    group.sample_size(10).throughput(Throughput::Elements(AT_ONCE as u64));
+    group.bench_function("read", |bencher| {
+        bencher.iter_batched(new, read, BatchSize::PerIteration);
+    });
+    let mut known = Some(known);
+    group.bench_function("read before", |bencher| bencher.iter(|| known = known.take().map(read)));
+    group.finish();
+    for child in &mut children {
+        // One that has ended by itself is gone, too.
+        let _ = child.kill().and_then(|()| child.wait());
+    }
+}
+
+/// When a process began, as the kernel tells it: /proc has ticks of a hundredth of a second.
+fn start_boottime(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    Some(fields.split_whitespace().nth(19)?.parse::<u64>().ok()? * 10_000_000)
 }
 
 /// Resident memory of this process, in bytes.
@@ -250,7 +299,7 @@ criterion_group! {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(5))
         .configure_from_args();
-    targets = decoding, tables, views
+    targets = decoding, tables, views, identities
 }
 
 fn main() -> io::Result<()> {

@@ -95,27 +95,30 @@ pub(super) fn with_rings(filter: &Filter, identities: &mut Identities) -> usize 
     if !filter.is_on_processes() {
         return 0;
     }
-    let asked_for = process::all().filter(|&pid| is_asked_for(filter, pid, identities));
-    asked_for.filter(|&pid| process::has_files_in_rings(pid)).count()
+    let asked_for = asked_for(filter, identities);
+    asked_for.into_iter().filter(|&pid| process::has_files_in_rings(pid)).count()
 }
 
-/// True if a process is asked for, or may be.
-fn is_asked_for(filter: &Filter, pid: u32, identities: &mut Identities) -> bool {
+/// The processes that are asked for, or may be.
+fn asked_for(filter: &Filter, identities: &mut Identities) -> Vec<u32> {
     let Filter { pid: pids, comm, uid, whose, .. } = filter;
-    let mut may_be = || {
-        let identity = identities.look_up(pid);
-        identity.is_some_and(|identity| whose.matches(&identity) != Some(false))
-    };
-    (pids.is_empty() || pids.contains(&pid))
-        && (comm.is_empty() || comm.iter().any(|name| process::has_name(pid, name)))
-        && (uid.is_empty() || process::user(pid).is_some_and(|user| uid.contains(&user)))
-        && (whose.is_empty() || may_be())
+    let named = process::all().filter(|pid| {
+        (pids.is_empty() || pids.contains(pid))
+            && (comm.is_empty() || comm.iter().any(|name| process::has_name(*pid, name)))
+            && (uid.is_empty() || process::user(*pid).is_some_and(|user| uid.contains(&user)))
+    });
+    let named: Vec<_> = named.collect();
+    if whose.is_empty() {
+        return named;
+    }
+    let all = identities.look_up(&named).into_iter();
+    all.filter(|(_, one)| whose.matches(one) != Some(false)).map(|(pid, _)| pid).collect()
 }
 
 /// The network namespaces of the processes that are asked for; `None` where we may not know all.
 fn homes(filter: &Filter, identities: &mut Identities) -> Option<BTreeSet<u32>> {
     let mut homes = BTreeSet::new();
-    for pid in process::all().filter(|&pid| is_asked_for(filter, pid, identities)) {
+    for pid in asked_for(filter, identities) {
         // One that has ended meanwhile holds nothing.
         match process::network_namespaces(pid) {
             Some(found) => homes.extend(found),
@@ -189,8 +192,9 @@ fn nobody_like(filter: &Filter, identities: &mut Identities) -> Vec<String> {
     // Kernel threads and zombies have neither an executable nor arguments.
     let is_program = |identity: &Identity| identity.exe.is_some() || identity.cmdline.is_some();
     // Our own arguments have each pattern in them.
-    let others = process::all().filter(|&pid| pid != std::process::id());
-    let all: Vec<_> = others.filter_map(|pid| identities.look_up(pid)).filter(is_program).collect();
+    let others: Vec<_> = process::all().filter(|&pid| pid != std::process::id()).collect();
+    let all = identities.look_up(&others).into_iter().map(|(_, identity)| identity);
+    let all: Vec<_> = all.filter(is_program).collect();
     let is_nobody = |matches: &dyn Fn(&Identity) -> Option<bool>| {
         all.iter().all(|identity| matches(identity) == Some(false))
     };

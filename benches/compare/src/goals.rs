@@ -19,6 +19,12 @@ pub(crate) fn compare(results: &Results) -> Vec<Goal> {
             goals.push(at_most("table, memory of a socket", row.per_socket, 256.0, "bytes"));
         }
     }
+    let identities = results.table.iter().find(|row| row.what == "identities/read");
+    if let Some(row) = identities {
+        let ms = row.per_socket * row.sockets as f64 / 1e6;
+        let what = format!("who {} processes are, read for the first time", row.sockets);
+        goals.push(at_most(&what, ms, 150.0, "ms"));
+    }
     load(&results.load, &mut goals);
     for row in results.start.iter().filter(|row| row.what == WATCH) {
         goals.push(at_most("first report after exec", row.ms.median, 150.0, "ms"));

@@ -129,7 +129,7 @@ pub(crate) struct TimeRow {
     pub(crate) ms: Summary,
 }
 
-/// The table alone, with synthetic events.
+/// The table alone, with synthetic events; and who processes are, with real ones.
 #[derive(Debug, Serialize)]
 pub(crate) struct TableRow {
     pub(crate) what: String,

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use rustc_hash::FxHashMap;
 
+use super::patience::read_all;
 use super::users::Users;
-use super::{Folder, Identity, Named, PodLogs};
+use super::{Identity, Named, PodLogs};
 
 /// How many processes are read for one report. To read one takes some 50 µs: a bound on that, however
 /// many processes somebody makes.
@@ -63,9 +64,17 @@ impl Identities {
     /// Reads processes that are not known yet, in this order, as many as may be read for one report;
     /// returns true if none is left.
     pub fn read<'a>(&mut self, processes: impl IntoIterator<Item = Named<'a>>) -> bool {
-        let mut is_whole = true;
-        for process in processes {
-            is_whole &= self.read_one(&process);
+        let unknown: Vec<_> = processes.into_iter().filter(|one| !self.ask_for(one)).collect();
+        let is_whole = unknown.len() <= self.left;
+        let now = &unknown[..unknown.len().min(self.left)];
+        self.left -= now.len();
+        let read = read_all(now.iter().map(Named::key), Identity::read);
+        for (process, identity) in now.iter().zip(read) {
+            let mut identity = identity.flatten().unwrap_or(Identity::UNKNOWN);
+            identity.user = self.users.name(process.uid).map(str::to_owned);
+            self.pods.add_names(&mut identity);
+            let (comm, asked_in) = (process.comm.to_owned(), self.report);
+            self.known.insert(process.key(), Known { comm, identity, asked_in, tries: TRIES });
         }
         is_whole
     }
@@ -75,33 +84,28 @@ impl Identities {
         self.known.get(&(pid, start_boottime)).map(|known| &known.identity)
     }
 
-    /// Reads whatever process has this number now, without keeping anything; `None` if there is none.
-    pub fn look_up(&mut self, pid: u32) -> Option<Identity> {
-        let mut identity = Identity::of(&Folder::open(pid)?);
-        self.pods.add_names(&mut identity);
-        Some(identity)
+    /// Reads whatever processes have these numbers now, without keeping anything.
+    pub fn look_up(&mut self, pids: &[u32]) -> Vec<(u32, Identity)> {
+        let read = read_all(pids.to_vec(), Identity::read_any);
+        let read = pids.iter().zip(read).filter_map(|(&pid, identity)| {
+            // One that cannot be read is there; one that is not has no folder.
+            let mut identity = identity.unwrap_or(Some(Identity::UNKNOWN))?;
+            self.pods.add_names(&mut identity);
+            Some((pid, identity))
+        });
+        read.collect()
     }
 
-    fn read_one(&mut self, process: &Named<'_>) -> bool {
-        let key = (process.pid, process.start_boottime);
-        if let Some(known) = self.known.get_mut(&key).filter(|known| known.comm == process.comm) {
-            known.asked_in = self.report;
-            let lacks_name = known.identity.pod_uid.is_some() && known.identity.container.is_none();
-            if lacks_name && known.tries > 0 {
-                known.tries -= 1;
-                self.pods.add_names(&mut known.identity);
-            }
-            return true;
+    /// Returns true if a process is known, and remembers that somebody has asked for it.
+    fn ask_for(&mut self, process: &Named<'_>) -> bool {
+        let known = self.known.get_mut(&process.key());
+        let Some(known) = known.filter(|known| known.comm == process.comm) else { return false };
+        known.asked_in = self.report;
+        let lacks_name = known.identity.pod_uid.is_some() && known.identity.container.is_none();
+        if lacks_name && known.tries > 0 {
+            known.tries -= 1;
+            self.pods.add_names(&mut known.identity);
         }
-        if self.left == 0 {
-            return false;
-        }
-        self.left -= 1;
-        let mut identity = Identity::read(process).unwrap_or(Identity::UNKNOWN);
-        identity.user = self.users.name(process.uid).map(str::to_owned);
-        self.pods.add_names(&mut identity);
-        let (comm, asked_in) = (process.comm.to_owned(), self.report);
-        self.known.insert(key, Known { comm, identity, asked_in, tries: TRIES });
         true
     }
 }

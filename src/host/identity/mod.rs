@@ -7,6 +7,7 @@
 
 mod cache;
 pub mod cgroup;
+mod patience;
 mod pods;
 pub mod users;
 
@@ -94,6 +95,12 @@ pub struct Named<'a> {
     pub uid: u32,
 }
 
+impl Named<'_> {
+    fn key(&self) -> (u32, u64) {
+        (self.pid, self.start_boottime)
+    }
+}
+
 impl Identity {
     /// Nothing is known.
     pub const UNKNOWN: Self = Self {
@@ -141,19 +148,25 @@ impl Identity {
         self.container_name().or_else(pod_or_unit)
     }
 
-    /// Reads /proc for a process. Users and pods are in other files.
-    fn read(process: &Named<'_>) -> Option<Self> {
-        let began = clock::proc_ticks(process.start_boottime)?;
-        let folder = Folder::open(process.pid)?;
-        folder.stat().filter(|stat| stat.began == began)?;
-        Some(Self { started: clock::time_at(process.start_boottime), ..Self::of(&folder) })
+    /// Reads /proc for the process of this number that began then. Users and pods are in other files.
+    fn read(&(pid, start_boottime): &(u32, u64)) -> Option<Self> {
+        let began = clock::proc_ticks(start_boottime)?;
+        let folder = Folder::open(pid)?;
+        let stat = folder.stat().filter(|stat| stat.began == began)?;
+        Some(Self { started: clock::time_at(start_boottime), ..Self::of(&folder, Some(&stat)) })
     }
 
-    fn of(folder: &Folder) -> Self {
+    /// Reads /proc for whatever process has this number now.
+    fn read_any(&pid: &u32) -> Option<Self> {
+        let folder = Folder::open(pid)?;
+        Some(Self::of(&folder, folder.stat().as_ref()))
+    }
+
+    fn of(folder: &Folder, stat: Option<&Stat>) -> Self {
         let cgroup = folder.text("cgroup", MOST).map(|text| Cgroup::parse(&text));
         let has_cgroup = cgroup.is_some();
         let Cgroup { unit, slice, runtime, container_id, pod_uid } = cgroup.unwrap_or_default();
-        let parent = folder.parent();
+        let parent = stat.and_then(|stat| folder.parent(stat));
         Self {
             exe: folder.exe(),
             cmdline: folder.bytes("cmdline", ARGUMENTS + 1).and_then(|bytes| arguments(&bytes)),
@@ -216,10 +229,10 @@ impl Folder {
         Some(String::from_utf8_lossy(&path.into_vec()).into_owned())
     }
 
-    /// The parent, and its name. It is read between two looks at who the parent is: it lived then, and
+    /// The parent, and its name. That is read between two looks at who the parent is: it lived then, and
     /// its number was its own.
-    fn parent(&self) -> Option<(u32, Option<String>)> {
-        let parent = self.stat()?.ppid;
+    fn parent(&self, stat: &Stat) -> Option<(u32, Option<String>)> {
+        let parent = stat.ppid;
         if parent == 0 {
             return None;
         }

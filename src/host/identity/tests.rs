@@ -52,7 +52,7 @@ fn identities() -> Identities {
 #[test]
 fn a_child_is_known_by_what_it_runs_and_whose_it_is() {
     let child = Waiting::start(Command::new("cat").args(["-", "a b", ""]).arg0("my cat"));
-    let read = || Identity::read(&named(child.0.id())).unwrap();
+    let read = || Identity::read(&named(child.0.id()).key()).unwrap();
     wait_until(|| read().exe.is_some_and(|exe| exe != own_exe()));
     let identity = read();
     let exe = std::fs::canonicalize("/usr/bin/cat").unwrap();
@@ -72,15 +72,15 @@ fn own_exe() -> String {
 #[test]
 fn another_process_of_the_same_number_is_not_taken_for_it() {
     let own = named(id());
-    assert!(Identity::read(&own).is_some());
+    assert!(Identity::read(&own.key()).is_some());
     for off in [10_000_000, 20_000_000, 86_400_000_000_000] {
         let other = Named { start_boottime: own.start_boottime + off, ..own };
-        assert_eq!(Identity::read(&other), None, "{off}");
+        assert_eq!(Identity::read(&other.key()), None, "{off}");
     }
     let mut gone = Command::new("true").spawn().unwrap();
     let was = named(gone.id());
     gone.wait().unwrap();
-    assert_eq!(Identity::read(&was), None);
+    assert_eq!(Identity::read(&was.key()), None);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn what_has_ended_says_nothing_wrong() {
     let mut child = Command::new("true").spawn().unwrap();
     let was = named(child.id());
     wait_until(|| process::kind(child.id()) == Some(Kind::Zombie));
-    let zombie = Identity::read(&was).unwrap();
+    let zombie = Identity::read(&was.key()).unwrap();
     assert_eq!((zombie.exe, zombie.cmdline), (None, None));
     child.wait().unwrap();
     let folder = Folder::open(id()).unwrap();

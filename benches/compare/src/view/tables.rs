@@ -215,7 +215,7 @@ fn table(rows: &[TableRow]) -> Table {
     };
     Table {
         name: "table",
-        head: vec!["what", "sockets", "a socket"],
+        head: vec!["what", "how many", "each"],
         rows: rows.iter().map(row).collect(),
     }
 }
