@@ -189,14 +189,11 @@ fn nobody_like(filter: &Filter, identities: &mut Identities) -> Vec<String> {
     if whose.is_empty() {
         return Vec::new();
     }
-    // Kernel threads and zombies have neither an executable nor arguments.
-    let is_program = |identity: &Identity| identity.exe.is_some() || identity.cmdline.is_some();
     // Our own arguments have each pattern in them.
     let others: Vec<_> = process::all().filter(|&pid| pid != std::process::id()).collect();
-    let all = identities.look_up(&others).into_iter().map(|(_, identity)| identity);
-    let all: Vec<_> = all.filter(is_program).collect();
+    let all = identities.look_up(&others);
     let is_nobody = |matches: &dyn Fn(&Identity) -> Option<bool>| {
-        all.iter().all(|identity| matches(identity) == Some(false))
+        all.iter().all(|(_, identity)| matches(identity) == Some(false))
     };
     let mut wrong = Vec::new();
     let mut say = |value: &dyn std::fmt::Display, option: &str, why: &str| {

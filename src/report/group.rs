@@ -123,7 +123,7 @@ fn key(row: &SocketRow<'_>, by: GroupBy, identity: Option<&Identity>) -> String 
         None => nobody(),
         Some(identity) => match of(identity) {
             Some(key) => key,
-            None if identity.has_cgroup => none.to_owned(),
+            None if identity.known.cgroup => none.to_owned(),
             None => "unknown".to_owned(),
         },
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::text::Style;
 use super::*;
 use crate::host::clock::Moment;
-use crate::host::identity::Identity;
+use crate::host::identity::{Identity, Known};
 use crate::live::health::Incomplete;
 use crate::live::table::Table;
 use crate::report::Report;
@@ -199,7 +199,7 @@ fn json() {
         user: some("shop"),
         unit: some("shop.service"),
         slice: some("system.slice"),
-        has_cgroup: true,
+        known: Known::ALL,
         ..Identity::UNKNOWN
     };
     let mut report = report(&table);

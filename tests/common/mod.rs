@@ -13,6 +13,7 @@
 // Each test target uses its own part.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod cgroup;
 pub(crate) mod leaker;
 pub(crate) mod lines;
 pub(crate) mod orders;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
+pub(crate) use cgroup::Cgroups;
 pub(crate) use leaker::{Conn, Kind, Leaker, Listener};
 pub(crate) use orders::Slot;
 pub(crate) use report::{Report, Row, Want, assert_rows, has_rows};

@@ -31,6 +31,7 @@ mod half_closed;
 mod half_shut;
 mod history;
 mod holders;
+mod identity;
 mod known;
 mod lifetimes;
 mod listed;

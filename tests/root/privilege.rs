@@ -21,7 +21,7 @@ use crate::refusals::Public;
 const NEEDED: [Capability; 2] = [Capability::CAP_BPF, Capability::CAP_PERFMON];
 
 /// The capabilities that any thread of a process could still use.
-fn held(pid: u32) -> BTreeSet<String> {
+pub(crate) fn held(pid: u32) -> BTreeSet<String> {
     let mut bits = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
@@ -74,10 +74,15 @@ fn events_keeps_nothing() {
 
 /// Runs a closure in a thread whose children, whoever they become, have what sockleak needs only.
 pub(crate) fn as_ambient<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    as_ambient_with(&[], work)
+}
+
+/// The same with more than it needs.
+pub(crate) fn as_ambient_with<T: Send>(more: &[Capability], work: impl FnOnce() -> T + Send) -> T {
     allow_locked_memory();
     thread::scope(|scope| {
         let run = || {
-            let given: CapsHashSet = NEEDED.into_iter().collect();
+            let given: CapsHashSet = NEEDED.iter().chain(more).copied().collect();
             caps::set(None, CapSet::Inheritable, &given).unwrap();
             caps::set(None, CapSet::Ambient, &given).unwrap();
             keep_capabilities_over_setuid();

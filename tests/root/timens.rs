@@ -16,7 +16,7 @@ use crate::common::{
     DEADLINE, Events, Leaker, Report, Watch, list, need_root, not_possible, wait_until,
 };
 
-/// Runs a closure in a thread whose children are in a new time namespace, whose clock is ahead by so
+/// Runs a closure in a thread whose children are in a new time namespace, whose clocks are ahead by so
 /// many seconds.
 #[allow(unsafe_code, reason = "nix has no time namespaces; it touches no memory")]
 fn shifted<T: Send>(seconds: i64, work: impl FnOnce() -> T + Send) -> T {
@@ -26,7 +26,8 @@ fn shifted<T: Send>(seconds: i64, work: impl FnOnce() -> T + Send) -> T {
             let done = unsafe { libc::unshare(libc::CLONE_NEWTIME) };
             assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
             let offsets = format!("/proc/{}/timens_offsets", gettid());
-            fs::write(offsets, format!("monotonic {seconds} 0\n")).unwrap();
+            let both = format!("monotonic {seconds} 0\nboottime {seconds} 0\n");
+            fs::write(offsets, both).unwrap();
             work()
         };
         let worker = scope.spawn(run);
@@ -86,7 +87,9 @@ fn list_shows_the_age_that_it_shows_outside() {
     let slack = 0.1;
     for seconds in shifts() {
         let before = age(&list(&leaker, &[]));
-        let inside = age(&list_shifted(seconds, &leaker, &[]).report());
+        let report = list_shifted(seconds, &leaker, &[]).report();
+        let (inside, process) = (age(&report), report.process(leaker.pid).unwrap());
+        assert!(process.cmdline.is_some() && process.started.is_some(), "{process:#?}");
         let after = age(&list(&leaker, &[]));
         assert!(before - slack <= inside && inside <= after + slack, "{before} {inside} {after}");
     }

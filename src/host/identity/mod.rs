@@ -11,13 +11,15 @@ mod patience;
 mod pods;
 pub mod users;
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::SystemTime;
 
 use nix::fcntl::{OFlag, open, openat, readlinkat};
+use nix::libc;
 use nix::sys::stat::Mode;
 use serde::{Serialize, Serializer};
 
@@ -56,9 +58,9 @@ pub struct Identity {
     /// The name of its effective user, as /etc/passwd has it.
     #[serde(serialize_with = "name::serialize_optional")]
     pub user: Option<String>,
-    /// True if its cgroup was read: then a unit, a container or a pod that is `None` is none.
+    /// What has been read: if that is `None`, there is none.
     #[serde(skip)]
-    pub has_cgroup: bool,
+    pub known: Known,
     /// Its systemd unit.
     #[serde(serialize_with = "name::serialize_optional")]
     pub unit: Option<String>,
@@ -80,6 +82,23 @@ pub struct Identity {
     /// and the name of its container there.
     #[serde(serialize_with = "name::serialize_optional")]
     pub container: Option<String>,
+}
+
+/// What has been read of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Its executable: a zombie and a kernel thread have none.
+    pub exe: bool,
+    /// Its arguments.
+    pub cmdline: bool,
+    /// Its cgroup, and with that its unit, its container and its pod.
+    pub cgroup: bool,
+}
+
+impl Known {
+    /// Everything.
+    pub const ALL: Self = Self { exe: true, cmdline: true, cgroup: true };
+    const NOTHING: Self = Self { exe: false, cmdline: false, cgroup: false };
 }
 
 /// A process that is to be identified, as the kernel has told of it.
@@ -110,7 +129,7 @@ impl Identity {
         ppid: None,
         parent_comm: None,
         user: None,
-        has_cgroup: false,
+        known: Known::NOTHING,
         unit: None,
         slice: None,
         runtime: None,
@@ -163,16 +182,24 @@ impl Identity {
     }
 
     fn of(folder: &Folder, stat: Option<&Stat>) -> Self {
-        let cgroup = folder.text("cgroup", MOST).map(|text| Cgroup::parse(&text));
-        let has_cgroup = cgroup.is_some();
-        let Cgroup { unit, slice, runtime, container_id, pod_uid } = cgroup.unwrap_or_default();
+        let exe = folder.exe();
+        let cmdline = folder.bytes("cmdline", ARGUMENTS + 1);
+        let cgroup = folder.text("cgroup", MOST);
+        let mut known =
+            Known { exe: is_known(&exe), cmdline: is_known(&cmdline), cgroup: is_known(&cgroup) };
+        // The link of a process that is gone is refused, as if we might not follow it.
+        if known != Known::ALL && folder.stat().is_none() {
+            known = Known::ALL;
+        }
+        let cgroup = cgroup.map(|text| Cgroup::parse(&text)).unwrap_or_default();
+        let Cgroup { unit, slice, runtime, container_id, pod_uid } = cgroup;
         let parent = stat.and_then(|stat| folder.parent(stat));
         Self {
-            exe: folder.exe(),
-            cmdline: folder.bytes("cmdline", ARGUMENTS + 1).and_then(|bytes| arguments(&bytes)),
+            exe: exe.ok(),
+            cmdline: cmdline.ok().and_then(|bytes| arguments(&bytes)),
             ppid: parent.as_ref().map(|(pid, _)| *pid),
             parent_comm: parent.and_then(|(_, comm)| comm),
-            has_cgroup,
+            known,
             unit,
             slice,
             runtime,
@@ -181,6 +208,12 @@ impl Identity {
             ..Self::UNKNOWN
         }
     }
+}
+
+/// True for what was read, and for what is not there: a process that has ended meanwhile has nothing.
+fn is_known<T>(read: &io::Result<T>) -> bool {
+    let errno = read.as_ref().err().map(io::Error::raw_os_error);
+    errno.is_none_or(|errno| [Some(libc::ENOENT), Some(libc::ESRCH)].contains(&errno))
 }
 
 /// The folder of a process in /proc.
@@ -203,30 +236,30 @@ impl Folder {
     }
 
     /// A file's first bytes.
-    fn bytes(&self, name: &str, most: u64) -> Option<Vec<u8>> {
+    fn bytes(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = openat(self.0.as_fd(), name, flags, Mode::empty()).ok()?;
+        let file = openat(self.0.as_fd(), name, flags, Mode::empty())?;
         let mut bytes = Vec::new();
-        std::fs::File::from(file).take(most).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
+        File::from(file).take(most).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
-    fn text(&self, name: &str, most: u64) -> Option<String> {
-        Some(String::from_utf8_lossy(&self.bytes(name, most)?).into_owned())
+    fn text(&self, name: &str, most: u64) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&self.bytes(name, most)?).into_owned())
     }
 
     fn stat(&self) -> Option<Stat> {
-        stat(&self.text("stat", MOST)?)
+        stat(&self.text("stat", MOST).ok()?)
     }
 
     fn comm(&self) -> Option<String> {
-        let text = self.text("comm", MOST)?;
+        let text = self.text("comm", MOST).ok()?;
         Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
     }
 
-    fn exe(&self) -> Option<String> {
-        let path = readlinkat(self.0.as_fd(), "exe").ok()?;
-        Some(String::from_utf8_lossy(&path.into_vec()).into_owned())
+    fn exe(&self) -> io::Result<String> {
+        let path = readlinkat(self.0.as_fd(), "exe")?;
+        Ok(String::from_utf8_lossy(&path.into_vec()).into_owned())
     }
 
     /// The parent, and its name. That is read between two looks at who the parent is: it lived then, and

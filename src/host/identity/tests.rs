@@ -53,7 +53,8 @@ fn identities() -> Identities {
 fn a_child_is_known_by_what_it_runs_and_whose_it_is() {
     let child = Waiting::start(Command::new("cat").args(["-", "a b", ""]).arg0("my cat"));
     let read = || Identity::read(&named(child.0.id()).key()).unwrap();
-    wait_until(|| read().exe.is_some_and(|exe| exe != own_exe()));
+    // In the middle of exec() there are no arguments.
+    wait_until(|| read().cmdline.is_some() && read().exe.is_some_and(|exe| exe != own_exe()));
     let identity = read();
     let exe = std::fs::canonicalize("/usr/bin/cat").unwrap();
     assert_eq!(identity.exe.as_deref(), exe.to_str());
@@ -91,9 +92,12 @@ fn what_has_ended_says_nothing_wrong() {
     wait_until(|| process::kind(child.id()) == Some(Kind::Zombie));
     let zombie = Identity::read(&was.key()).unwrap();
     assert_eq!((zombie.exe, zombie.cmdline), (None, None));
+    assert_eq!(zombie.known, Known::ALL, "it has none");
+    let folder = Folder::open(child.id()).unwrap();
     child.wait().unwrap();
+    assert_eq!(Identity::of(&folder, None), Identity { known: Known::ALL, ..Identity::UNKNOWN });
     let folder = Folder::open(id()).unwrap();
-    assert!(folder.bytes("no-such-file", 1).is_none());
+    assert!(folder.bytes("no-such-file", 1).is_err());
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn any<T>(list: &[T], matches: impl Fn(&T) -> Option<bool>) -> Option<bool> {
 
 /// Whether a process runs this executable: its path, or the base name of that.
 pub fn has_exe(identity: &Identity, wanted: &str) -> Option<bool> {
-    let exe = identity.exe.as_deref()?;
+    let Some(exe) = &identity.exe else { return identity.known.exe.then_some(false) };
     let exe = exe.strip_suffix(" (deleted)").unwrap_or(exe);
     Some(exe == wanted || exe.rsplit('/').next() == Some(wanted))
 }
@@ -105,21 +105,26 @@ pub fn is_in_unit(identity: &Identity, wanted: &str) -> Option<bool> {
         Some(unit) => {
             Some(unit == wanted || unit.strip_suffix(".service").is_some_and(|name| name == wanted))
         }
-        None => identity.has_cgroup.then_some(false),
+        None => identity.known.cgroup.then_some(false),
     }
 }
 
 /// Whether a process is in this container. Containers of pods alone have names that can be known.
 pub fn is_in_container(identity: &Identity, wanted: &str) -> Option<bool> {
     let Some(id) = &identity.container_id else {
-        return identity.has_cgroup.then_some(false);
+        return identity.known.cgroup.then_some(false);
     };
     match &identity.container {
         _ if id.starts_with(wanted) => Some(true),
         Some(name) => Some(name == wanted),
-        None if identity.pod_uid.is_some() => None,
+        None if identity.pod_uid.is_some() && !is_id(wanted) => None,
         None => Some(false),
     }
+}
+
+/// True for as many digits of an ID as `docker ps` shows: nobody names a container like that.
+fn is_id(text: &str) -> bool {
+    text.len() >= 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Words that a command line has in it, in this order: `*` stands between them for anything.
@@ -134,7 +139,9 @@ impl Pattern {
 
     /// Whether the command line of a process is like this.
     pub fn is_in_command_of(&self, identity: &Identity) -> Option<bool> {
-        let arguments = identity.cmdline.as_ref()?;
+        let Some(arguments) = &identity.cmdline else {
+            return identity.known.cmdline.then_some(false);
+        };
         let is_cut = arguments.last().is_some_and(|last| last.ends_with('…'));
         match self.is_in(&arguments.join(" ")) {
             true => Some(true),
@@ -183,7 +190,7 @@ impl PodName {
                 Some(*namespace == self.namespace && *name == self.name)
             }
             _ if identity.pod_uid.is_some() => None,
-            _ => identity.has_cgroup.then_some(false),
+            _ => identity.known.cgroup.then_some(false),
         }
     }
 }
@@ -210,6 +217,7 @@ impl FromStr for PodName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::identity::Known;
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -219,7 +227,7 @@ mod tests {
 
     fn of(exe: &str, cmdline: &[&str]) -> Identity {
         let cmdline = Some(cmdline.iter().map(|&one| one.to_owned()).collect());
-        Identity { exe: some(exe), cmdline, has_cgroup: true, ..Identity::UNKNOWN }
+        Identity { exe: some(exe), cmdline, known: Known::ALL, ..Identity::UNKNOWN }
     }
 
     #[test]
@@ -235,6 +243,8 @@ mod tests {
             assert_eq!(has_exe(&java, wanted), Some(answer), "{wanted}");
         }
         assert_eq!(has_exe(&Identity::UNKNOWN, "java"), None);
+        let kernel_thread = Identity { known: Known::ALL, ..Identity::UNKNOWN };
+        assert_eq!(has_exe(&kernel_thread, "java"), Some(false));
     }
 
     #[test]
@@ -278,6 +288,7 @@ mod tests {
         assert_eq!(is_in_container(&docker, "web"), Some(false), "docker's names are not known");
         let pod = Identity { pod_uid: some("uid"), ..docker.clone() };
         assert_eq!(is_in_container(&pod, "web"), None);
+        assert_eq!(is_in_container(&pod, "ffffffffffff"), Some(false), "an ID");
         let web = Identity { container: some("web"), ..pod };
         assert_eq!(is_in_container(&web, "web"), Some(true));
         assert_eq!(is_in_container(&web, "we"), Some(false));
@@ -312,7 +323,8 @@ mod tests {
             ..Whose::default()
         };
         let nginx = Identity { unit: some("nginx.service"), ..of("/nginx", &["nginx"]) };
-        let hidden = Identity { exe: None, ..nginx.clone() };
+        let known = Known { exe: false, ..Known::ALL };
+        let hidden = Identity { exe: None, known, ..nginx.clone() };
         assert_eq!(Whose::default().matches(&Identity::UNKNOWN), Some(true));
         assert_eq!(whose(&["java", "nginx"], &[]).matches(&nginx), Some(true));
         assert_eq!(whose(&["nginx"], &["a", "nginx"]).matches(&nginx), Some(true));
