@@ -30,14 +30,14 @@
 //! | [`report`] | the one input of every view: rows, filters, groups, trends |
 //! | [`probe`] | the only room that names libbpf: load, attach, ring, scan (`probe/scan.rs` explains it) |
 //! | [`live`] | what is known now: the table, when to scan, how events and scans meet |
-//! | [`host`] | facts about the machine and this process |
+//! | [`host`] | facts about the machine, this process and others: [`host::identity`] says who they are |
 //! | [`sock`] | what a socket is: address, state, age, verdict; decoding of records |
 //! | `bpf` | programs that run in the kernel; `sockleak.h` has the records |
 //!
 //! `report` and `probe` do not know each other: a [`live::monitor::Monitor`] reads any
 //! [`live::source::Source`], of which the probe is one and the tests' fake another. All rooms but
 //! `probe`, `host`, `doctor` and `command` are pure and tested without privilege.
-//! `docs/house.md` names the files for ten common questions.
+//! `docs/house.md` names the files for eleven common questions.
 //!
 //! # Threads
 //!

@@ -3,6 +3,7 @@
 mod counting;
 mod filtering;
 pub(crate) mod rows;
+mod services;
 
 use std::time::Duration;
 
