@@ -191,7 +191,8 @@ fn nobody_like(filter: &Filter, identities: &mut Identities) -> Vec<String> {
     }
     // Our own arguments have each pattern in them.
     let others: Vec<_> = process::all().filter(|&pid| pid != std::process::id()).collect();
-    let all = identities.look_up(&others);
+    let mut all = identities.look_up(&others);
+    all.retain(|(_, identity)| !identity.known.ended);
     let is_nobody = |matches: &dyn Fn(&Identity) -> Option<bool>| {
         all.iter().all(|(_, identity)| matches(identity) == Some(false))
     };

@@ -70,7 +70,7 @@ impl Identities {
         self.left -= now.len();
         let read = read_all(now.iter().map(Named::key), Identity::read);
         for (process, identity) in now.iter().zip(read) {
-            let mut identity = identity.flatten().unwrap_or(Identity::UNKNOWN);
+            let mut identity = identity.unwrap_or(Identity::UNKNOWN);
             identity.user = self.users.name(process.uid).map(str::to_owned);
             self.pods.add_names(&mut identity);
             let (comm, asked_in) = (process.comm.to_owned(), self.report);

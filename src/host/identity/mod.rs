@@ -18,9 +18,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::SystemTime;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::libc;
+use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use serde::{Serialize, Serializer};
 
 pub use self::cache::{AT_ONCE, Identities};
@@ -93,12 +96,15 @@ pub struct Known {
     pub cmdline: bool,
     /// Its cgroup, and with that its unit, its container and its pod.
     pub cgroup: bool,
+    /// That it has ended meanwhile, and holds nothing any more.
+    pub ended: bool,
 }
 
 impl Known {
     /// Everything.
-    pub const ALL: Self = Self { exe: true, cmdline: true, cgroup: true };
-    const NOTHING: Self = Self { exe: false, cmdline: false, cgroup: false };
+    pub const ALL: Self = Self { exe: true, cmdline: true, cgroup: true, ended: false };
+    const NOTHING: Self = Self { exe: false, cmdline: false, cgroup: false, ended: false };
+    const ENDED: Self = Self { ended: true, ..Self::NOTHING };
 }
 
 /// A process that is to be identified, as the kernel has told of it.
@@ -168,11 +174,22 @@ impl Identity {
     }
 
     /// Reads /proc for the process of this number that began then. Users and pods are in other files.
-    fn read(&(pid, start_boottime): &(u32, u64)) -> Option<Self> {
-        let began = clock::proc_ticks(start_boottime)?;
-        let folder = Folder::open(pid)?;
-        let stat = folder.stat().filter(|stat| stat.began == began)?;
-        Some(Self { started: clock::time_at(start_boottime), ..Self::of(&folder, Some(&stat)) })
+    fn read(&(pid, start_boottime): &(u32, u64)) -> Self {
+        let ended = Self { known: Known::ENDED, ..Self::UNKNOWN };
+        let Some(folder) = Folder::open(pid) else {
+            // /proc may hide it.
+            let number = i32::try_from(pid).map(Pid::from_raw);
+            let is_gone = number.is_ok_and(|pid| kill(pid, None) == Err(Errno::ESRCH));
+            return if is_gone { ended } else { Self::UNKNOWN };
+        };
+        match folder.stat() {
+            Some(stat) if Some(stat.began) == clock::proc_ticks(start_boottime) => {
+                let started = clock::time_at(start_boottime);
+                Self { started, ..Self::of(&folder, Some(&stat)) }
+            }
+            // Gone, or another one has its number.
+            _ => ended,
+        }
     }
 
     /// Reads /proc for whatever process has this number now.
@@ -185,12 +202,13 @@ impl Identity {
         let exe = folder.exe();
         let cmdline = folder.bytes("cmdline", ARGUMENTS + 1);
         let cgroup = folder.text("cgroup", MOST);
-        let mut known =
-            Known { exe: is_known(&exe), cmdline: is_known(&cmdline), cgroup: is_known(&cgroup) };
-        // The link of a process that is gone is refused, as if we might not follow it.
-        if known != Known::ALL && folder.stat().is_none() {
-            known = Known::ALL;
-        }
+        let is_whole = exe.is_ok() && cmdline.is_ok() && cgroup.is_ok();
+        let known = Known {
+            exe: is_known(&exe),
+            cmdline: is_known(&cmdline),
+            cgroup: is_known(&cgroup),
+            ended: !is_whole && folder.stat().is_none(),
+        };
         let cgroup = cgroup.map(|text| Cgroup::parse(&text)).unwrap_or_default();
         let Cgroup { unit, slice, runtime, container_id, pod_uid } = cgroup;
         let parent = stat.and_then(|stat| folder.parent(stat));
@@ -210,7 +228,7 @@ impl Identity {
     }
 }
 
-/// True for what was read, and for what is not there: a process that has ended meanwhile has nothing.
+/// True for what was read, and for what is not there.
 fn is_known<T>(read: &io::Result<T>) -> bool {
     let errno = read.as_ref().err().map(io::Error::raw_os_error);
     errno.is_none_or(|errno| [Some(libc::ENOENT), Some(libc::ESRCH)].contains(&errno))

@@ -59,8 +59,11 @@ impl Whose {
         }
     }
 
-    /// Whether a process meets all conditions.
+    /// Whether a process meets all conditions. One that has ended holds nothing, whoever it was.
     pub fn matches(&self, identity: &Identity) -> Option<bool> {
+        if identity.known.ended && !self.is_empty() {
+            return Some(false);
+        }
         let conditions = [
             any(&self.exe, |exe| has_exe(identity, exe)),
             any(&self.cmd, |pattern| pattern.is_in_command_of(identity)),
@@ -331,6 +334,9 @@ mod tests {
         assert_eq!(whose(&["nginx"], &["a"]).matches(&nginx), Some(false));
         assert_eq!(whose(&["nginx"], &["nginx"]).matches(&hidden), None);
         assert_eq!(whose(&["nginx"], &["a"]).matches(&hidden), Some(false), "one is not met");
+        let ended = Known { ended: true, ..Known::default() };
+        let ended = Identity { known: ended, ..Identity::UNKNOWN };
+        assert_eq!(whose(&["nginx"], &[]).matches(&ended), Some(false), "it holds nothing");
         let mut both = whose(&["nginx"], &[]);
         both.set([(7, Some(&nginx)), (8, Some(&hidden)), (9, None)].into_iter());
         assert!(both.is_met_by(7) && !both.is_met_by(8) && !both.is_met_by(9));
