@@ -14,6 +14,7 @@ mod backlog;
 mod btf;
 mod bugs;
 mod capabilities;
+mod container;
 mod dead;
 mod demo;
 mod destroy;
