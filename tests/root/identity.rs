@@ -202,7 +202,14 @@ fn a_filter_that_nobody_meets_is_a_usage_error_and_a_note_in_watch() {
         ("--not", "user=no-such-user", "/etc/passwd"),
         ("--unit", "", "give"),
     ] {
-        let ran = list_text(&leaker, &[option, value]);
+        let mut ran = list_text(&leaker, &[option, value]);
+        // A command line too long to be read, of a test beside this one, may be the one.
+        if option == "--cmd" {
+            wait_until("no command line is too long", || {
+                ran = list_text(&leaker, &[option, value]);
+                ran.code == Some(2)
+            });
+        }
         // A host may show the executable of its first process to nobody: that may be the one.
         let refused = fs::read_link("/proc/1/exe").is_err();
         if option == "--exe" && refused {
@@ -263,7 +270,7 @@ fn from_within_a_cgroup_namespace() {
     drop((unit, container));
 }
 
-/// Of a path of more than 4 KiB the kernel tells the beginning, or before 6.9 nothing.
+/// Of a path of more than 4 KiB the kernel tells the beginning, or nothing at all.
 #[test]
 fn a_cgroup_too_deep_to_be_told_is_not_mistaken() {
     const DEPTH: usize = 17;
@@ -383,10 +390,10 @@ fn arguments_that_change_while_they_are_read_do_no_harm() {
         let ran = sockleak(&["list", "--json", "--netns", &netns]);
         assert_eq!(ran.code, Some(1), "{ran:?}");
         assert!(!ran.text().trim_end().contains(|c: char| c.is_control() || c == '\u{202e}'));
-        assert!(ran.stdout.len() < 40_000, "{} bytes", ran.stdout.len());
+        assert!(ran.stdout.len() < 100_000, "{} bytes", ran.stdout.len());
         let report = Report::parse(&ran.stdout);
         let cmdline = report.process(pid).unwrap().cmdline.clone().unwrap_or_default();
-        assert!(cmdline.iter().map(|one| one.chars().count()).sum::<usize>() <= 4_097);
+        assert!(cmdline.iter().map(|one| one.chars().count()).sum::<usize>() <= 16_385);
         let text = list_text(&place, &["--cmd", "reversed"]);
         assert!(matches!(text.code, Some(0 | 1 | 2 | 4)), "{text:?}");
     }

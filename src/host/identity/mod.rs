@@ -32,8 +32,9 @@ pub use self::pods::PodLogs;
 use super::clock;
 use crate::sock::name;
 
-/// How much of the arguments is read: a process can have megabytes of them.
-const ARGUMENTS: u64 = 4_096;
+/// How much of the arguments is read: a process can have megabytes of them, and Java's class paths take
+/// kilobytes.
+const ARGUMENTS: u64 = 16 << 10;
 /// How many digits of a container's ID are shown: as many as `docker ps` shows.
 const SHORT_ID: usize = 12;
 /// How much of other files is read. A path in /proc/PID/cgroup has at most 4 KiB, and a host of many
@@ -47,7 +48,7 @@ pub struct Identity {
     /// deleted or replaced.
     #[serde(serialize_with = "name::serialize_optional")]
     pub exe: Option<String>,
-    /// Its arguments, the first 4 KiB of them; if there were more, the last one ends with `…`.
+    /// Its arguments, the first 16 KiB of them; if there were more, the last one ends with `…`.
     #[serde(serialize_with = "names")]
     pub cmdline: Option<Vec<String>>,
     /// When it began.
