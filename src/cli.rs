@@ -19,8 +19,9 @@ use crate::report::group::GroupBy;
 use crate::report::{Query, Shown, SortKey};
 use crate::sock::state::StateSet;
 
-/// Lets /proc tell the executables of other users' processes: see `privilege::EXECUTABLES`.
-const EXECUTABLES: Capability = Capability::CAP_SYS_PTRACE;
+/// Lets /proc tell the executables and namespaces of other users' processes: see
+/// `privilege::PROCESSES`.
+const PROCESSES: Capability = Capability::CAP_SYS_PTRACE;
 
 /// The options of everything that reports leaked sockets.
 #[derive(Debug, Args)]
@@ -195,13 +196,15 @@ impl ReportArgs {
             ring_size: self.kernel.ring_size,
             btf: self.kernel.btf.file.clone(),
             // `list` ends soon; `watch` keeps nothing for days that nobody asked for.
-            kept: if follow && !self.asks_for_executables() { &[] } else { &[EXECUTABLES] },
+            kept: if follow && !self.asks_for_processes() { &[] } else { &[PROCESSES] },
         }
     }
 
-    /// True if the answer depends on what processes run.
-    fn asks_for_executables(&self) -> bool {
-        self.filter().asks_for_executables() || self.group_by == Some(GroupBy::Exe)
+    /// True if the answer depends on what processes run, or in which network namespaces.
+    fn asks_for_processes(&self) -> bool {
+        let filter = self.filter();
+        let asks = filter.is_on_processes() || filter.asks_for_executables();
+        asks || self.group_by == Some(GroupBy::Exe)
     }
 
     /// The rules to judge by.

@@ -80,20 +80,20 @@ pub const HIDDEN_BTF: Feature = Feature {
     without: "--btf cannot be used (exit code 3)",
 };
 
-/// To tell which program another user's process runs.
-pub const EXECUTABLES: Feature = Feature {
-    name: "capabilities-exe",
-    what: "`exe` of other users' processes: in list, and in watch with --exe or --group-by exe",
+/// To tell which program another user's process runs, and where.
+pub const PROCESSES: Feature = Feature {
+    name: "capabilities-processes",
+    what: "`exe` and network namespaces of other users' processes: in list, and in watch with filters on processes or --group-by exe",
     needs: &[Need {
         capability: Capability::CAP_SYS_PTRACE,
-        purpose: "to follow /proc/PID/exe, which root needs, too",
+        purpose: "to follow /proc/PID/exe and /proc/PID/ns/net, which root needs, too",
     }],
-    without: "`exe` is null, and --exe exits with 4; command line, user, unit, container and pod \
-              remain",
+    without: "`exe` is null, and --exe exits with 4, as other filters on processes do while any leak's \
+              owner is unknown; command line, user, unit, container and pod remain",
 };
 
 /// All of them.
-pub const FEATURES: [Feature; 5] = [CORE, MEMORY, SELF_TEST, HIDDEN_BTF, EXECUTABLES];
+pub const FEATURES: [Feature; 5] = [CORE, MEMORY, SELF_TEST, HIDDEN_BTF, PROCESSES];
 
 impl Feature {
     /// All that it needs, in words.

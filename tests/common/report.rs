@@ -36,6 +36,11 @@ impl Report {
             .unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(line)))
     }
 
+    /// Why it is incomplete, in the words of the closed set.
+    pub(crate) fn reasons(&self) -> Vec<&str> {
+        self.incomplete.iter().map(|incomplete| &*incomplete.reason).collect()
+    }
+
     pub(crate) fn made_at(&self) -> SystemTime {
         humantime::parse_rfc3339(&self.time).unwrap()
     }

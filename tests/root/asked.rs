@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::common::lines::Running;
-use crate::common::tool::{binary, list_text};
-use crate::common::{DEADLINE, Kind, Leaker, list, not_possible};
+use crate::common::tool::{INTERVAL, binary, list_text, sockleak};
+use crate::common::{DEADLINE, Kind, Leaker, Report, list, not_possible};
 
 #[test]
 fn a_filter_that_can_match_nothing_is_a_usage_error() {
@@ -63,5 +63,28 @@ fn by_the_name_of_the_executable() {
     for name in ["another-name", "leaker"] {
         assert_eq!(list(&leaker, &["--comm", name]).sockets.len(), 2, "{name}");
         assert_eq!(list(&leaker, &["--not", &format!("comm={name}")]).sockets.len(), 0, "{name}");
+    }
+}
+
+/// A leak of unknown owner concerns only processes that live in its network namespace.
+#[test]
+fn an_unknown_owner_concerns_the_processes_beside_it() {
+    let mut elsewhere = Leaker::listening();
+    elsewhere.leak();
+    let mut beside = Leaker::listening();
+    let leak = beside.leak();
+    beside.send_away(leak.fd());
+    for (leaker, reasons) in [(&elsewhere, &[][..]), (&beside, &["owners-unknown"])] {
+        let pid = leaker.pid.to_string();
+        let report = sockleak(&["list", "--json", "--pid", &pid]).report();
+        assert_eq!(report.reasons(), reasons, "{report:#?}");
+        let mut command = Command::new(binary());
+        command.args(["watch", "--json", "--interval", INTERVAL, "--pid", &pid]);
+        command.args(["--scan-budget", "100%"]).stdin(Stdio::null());
+        let mut watch = Running::start(&mut command);
+        for _ in 0..3 {
+            let report = Report::parse(&watch.line(DEADLINE).unwrap());
+            assert_eq!(report.reasons(), reasons, "{report:#?}");
+        }
     }
 }

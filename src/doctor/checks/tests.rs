@@ -122,7 +122,7 @@ fn each_feature_has_its_capabilities() {
     let without_any = [
         ("capabilities", Status::Missing),
         ("capabilities-self-test", Status::Limited),
-        ("capabilities-exe", Status::Limited),
+        ("capabilities-processes", Status::Limited),
     ];
     assert_eq!(complaints(lacking), without_any);
 }
