@@ -1,19 +1,24 @@
 //! The parts of the command line that subcommands share: options, how their values are parsed, and
 //! what a usage error says. The options of one subcommand are in its own file, in `command`.
 
+mod format;
 mod usage;
 pub(crate) mod value;
+pub(crate) mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use caps::Capability;
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{Args, ValueHint};
 
+pub use self::format::{Colour, Format, FormatArgs};
 pub use self::usage::one_line;
+use self::words::{ColumnParser, Picked};
 use crate::host::identity::users;
 use crate::live::monitor::Rules;
 use crate::probe::Config;
+use crate::report::column::{Column, Columns};
 use crate::report::filter::{Address, Filter, Pattern, PodName, Whose};
 use crate::report::group::GroupBy;
 use crate::report::{Query, Shown, SortKey};
@@ -22,67 +27,33 @@ use crate::sock::state::StateSet;
 /// Lets /proc tell the executables and namespaces of other users' processes: see
 /// `privilege::PROCESSES`.
 const PROCESSES: Capability = Capability::CAP_SYS_PTRACE;
+/// The same, and lets root write a file into a folder of another user's.
+pub(crate) const WRITING: &[Capability] = &[PROCESSES, Capability::CAP_DAC_OVERRIDE];
+
+/// Sections of the help.
+pub(crate) const WHAT: &str = "What to show";
+pub(crate) const WHICH: &str = "Which sockets";
+pub(crate) const HOW: &str = "How to show it";
+pub(crate) const KERNEL: &str = "The kernel side";
 
 /// The options of everything that reports leaked sockets.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Also show and count what is stranded: connections that are not over, but stand still
-    #[arg(long, conflicts_with = "state")]
-    pub stranded: bool,
-    /// List every socket in these states, leaked or not; `all` for all states
-    ///
-    /// Listeners are listed only where a process has them open.
-    #[arg(long, value_name = "STATE", value_delimiter = ',')]
-    pub state: Vec<StateSet>,
-    /// Only sockets that have provably been in their state for so long (where IDLE is shown: idle)
-    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
-    pub min_age: Option<Duration>,
-    /// Count a connection as idle when nothing has moved on it for so long
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = value::duration)]
-    pub idle: Duration,
-    /// Wait so long before the second look at sockets that may be about to be closed
-    #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = value::duration)]
-    pub settle: Duration,
-    /// Leave out known leaks: KEY=VALUE,…, such as port=9000,verdict=eof-read; may be repeated
-    ///
-    /// Keys are pid, comm, uid, user, exe, cmd, unit, container, pod, local, remote, port, netns, state
-    /// and verdict. All keys of a filter have to match; a key given twice matches either value.
-    #[arg(long, value_name = "FILTER")]
-    pub not: Vec<Filter>,
-    /// Only sockets held by these processes
-    #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = value::pid)]
-    pub pid: Vec<u32>,
-    /// Only sockets held by processes with one of these names: as `ps -o comm` prints it, or the base
-    /// name of the first argument or of the executable
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = value::name)]
-    pub comm: Vec<String>,
-    /// Only sockets held by processes with these effective user IDs
-    #[arg(long, value_name = "UID", value_delimiter = ',', value_parser = value::uid)]
-    pub uid: Vec<u32>,
-    /// Only sockets held by processes of these users, by name (as in /etc/passwd) or number
-    #[arg(long, value_name = "USER", value_delimiter = ',', value_parser = users::uid)]
-    pub user: Vec<u32>,
+    /// Which rows.
+    #[command(flatten)]
+    pub what: WhatArgs,
+    /// Whose sockets.
+    #[command(flatten)]
+    pub who: WhoArgs,
     /// Which processes.
     #[command(flatten)]
     pub whose: WhoseArgs,
     /// Which connections.
     #[command(flatten)]
     pub conn: ConnArgs,
-    /// Sort rows by this
-    #[arg(long, value_name = "KEY", value_enum, default_value_t)]
-    pub sort: SortKey,
-    /// Count sockets by what they have in common, instead of listing them
-    #[arg(long, value_name = "WHAT", value_enum)]
-    pub group_by: Option<GroupBy>,
-    /// Name the process that holds the other end, if it is on this host
-    #[arg(long)]
-    pub peer: bool,
-    /// The folder of pods' logs: the names of pods and containers come from there
-    #[arg(long, value_name = "DIR", default_value = "/var/log/pods")]
-    pub pod_logs: PathBuf,
-    /// Leave out the line above the columns
-    #[arg(long)]
-    pub no_headers: bool,
+    /// How to show them.
+    #[command(flatten)]
+    pub how: HowArgs,
     /// In which form.
     #[command(flatten)]
     pub format: FormatArgs,
@@ -91,17 +62,83 @@ pub struct ReportArgs {
     pub kernel: KernelArgs,
 }
 
+/// Which rows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = WHAT)]
+pub struct WhatArgs {
+    /// Also show and count what is stranded: connections that are not over, but stand still
+    #[arg(long, conflicts_with = "state")]
+    pub stranded: bool,
+    /// List every socket in these states, leaked or not; `all` for all states
+    ///
+    /// Listeners are listed only where a process has them open.
+    ///
+    /// Example: -s fin-wait-2,last-ack
+    #[arg(short, long, value_name = "STATE", value_delimiter = ',', value_parser = words::states())]
+    pub state: Vec<StateSet>,
+    /// Count a connection as idle when nothing has moved on it for so long
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = value::duration)]
+    pub idle: Duration,
+    /// Wait so long before the second look at sockets that may be about to be closed
+    #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = value::duration)]
+    pub settle: Duration,
+    /// Count sockets by what they have in common, instead of listing them
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub group_by: Option<GroupBy>,
+    /// Name the process that holds the other end, if it is on this host
+    #[arg(long)]
+    pub peer: bool,
+    /// Show a line for each process, and no rows
+    #[arg(long, conflicts_with_all = ["rows", "all", "columns", "group_by", "peer"])]
+    pub summary: bool,
+}
+
+/// Whose sockets, and how old.
+#[derive(Debug, Args)]
+#[command(next_help_heading = WHICH)]
+pub struct WhoArgs {
+    /// Only sockets held by these processes
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = value::pid)]
+    pub pid: Vec<u32>,
+    /// Only sockets held by processes with one of these names: as `ps -o comm` prints it, or the base
+    /// name of the first argument or of the executable
+    #[arg(short, long, value_name = "NAME", value_delimiter = ',', value_parser = value::name)]
+    pub comm: Vec<String>,
+    /// Only sockets held by processes with these effective user IDs
+    #[arg(long, value_name = "UID", value_delimiter = ',', value_parser = value::uid)]
+    pub uid: Vec<u32>,
+    /// Only sockets held by processes of these users, by name (as in /etc/passwd) or number
+    #[arg(short, long, value_name = "USER", value_delimiter = ',', value_parser = users::uid)]
+    pub user: Vec<u32>,
+    /// Only sockets that have provably been in their state for so long (where IDLE is shown: idle)
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    pub min_age: Option<Duration>,
+    /// Leave out known leaks: KEY=VALUE,…, such as port=9000,verdict=eof-read; may be repeated
+    ///
+    /// Keys are pid, comm, uid, user, exe, cmd, unit, container, pod, local, remote, port, netns, state
+    /// and verdict. All keys of a filter have to match; a key given twice matches either value.
+    ///
+    /// Example: --not comm=haproxy,port=9000
+    #[arg(long, value_name = "FILTER")]
+    pub not: Vec<Filter>,
+}
+
 /// Who holds them.
 #[derive(Debug, Args)]
+#[command(next_help_heading = WHICH)]
 pub struct WhoseArgs {
     /// Only sockets held by processes that run one of these executables: a path, or its base name
     ///
     /// To read it of other users' processes takes CAP_SYS_PTRACE, which is kept for it.
+    ///
+    /// Example: --exe nginx,/opt/shop/bin/shop
     #[arg(long, value_name = "PATH", value_delimiter = ',', value_parser = value::text)]
     pub exe: Vec<String>,
     /// Only sockets held by processes whose command line has this in it; * stands for anything
     ///
-    /// Arguments are joined by spaces: `--cmd 'java*shop.jar'`.
+    /// Arguments are joined by spaces.
+    ///
+    /// Example: --cmd 'java*shop.jar'
     #[arg(long, value_name = "PATTERN")]
     pub cmd: Vec<Pattern>,
     /// Only sockets held by processes in one of these systemd units; `.service` may be left out
@@ -111,15 +148,26 @@ pub struct WhoseArgs {
     /// container
     ///
     /// Names that docker and podman give are not known: only they know them.
+    ///
+    /// Example: --container 4fd1c9
     #[arg(long, value_name = "CONTAINER", value_delimiter = ',', value_parser = value::text)]
     pub container: Vec<String>,
     /// Only sockets held in one of these Kubernetes pods
     #[arg(long, value_name = "NAMESPACE/NAME", value_delimiter = ',')]
     pub pod: Vec<PodName>,
+    /// The folder of pods' logs: the names of pods and containers come from there
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/log/pods",
+        value_hint = ValueHint::DirPath
+    )]
+    pub pod_logs: PathBuf,
 }
 
 /// Which connections.
 #[derive(Debug, Args)]
+#[command(next_help_heading = WHICH)]
 pub struct ConnArgs {
     /// Only with this local end: ADDR, ADDR/BITS, ADDR:PORT or :PORT; IPv6 in brackets before a port
     #[arg(long, value_name = "ADDR[:PORT]", value_delimiter = ',')]
@@ -131,33 +179,45 @@ pub struct ConnArgs {
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = value::port)]
     pub port: Vec<u16>,
     /// Only in these network namespaces: an inode, or a path such as /run/netns/NAME
-    #[arg(long, value_name = "NETNS", value_delimiter = ',', value_parser = value::network_namespace)]
+    #[arg(
+        long,
+        value_name = "NETNS",
+        value_delimiter = ',',
+        value_parser = value::network_namespace,
+        value_hint = ValueHint::FilePath
+    )]
     pub netns: Vec<u32>,
 }
 
-/// In which form.
+/// How to show rows.
 #[derive(Debug, Args)]
-pub struct FormatArgs {
-    /// Print for people, or for programs: one JSON object a line
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
-    /// Short for --format json
-    #[arg(long, action = ArgAction::SetTrue, conflicts_with = "format")]
-    json: bool,
-}
-
-/// The form of the output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Aligned columns.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
+#[command(next_help_heading = HOW)]
+pub struct HowArgs {
+    /// Show at most so many rows; on a terminal the default is as many as fit
+    #[arg(short = 'n', long, value_name = "ROWS", value_parser = value::count, conflicts_with = "all")]
+    pub rows: Option<usize>,
+    /// Show all rows, also on a terminal
+    #[arg(short, long)]
+    pub all: bool,
+    /// Show these columns, or with a plus: these besides the usual ones
+    ///
+    /// Example: -o pid,fd,verdict, or: -o +since,received
+    #[arg(short = 'o', long, value_name = "[+]COL", value_delimiter = ',', value_parser = ColumnParser, conflicts_with = "group_by")]
+    pub columns: Vec<Picked>,
+    /// Sort rows by this
+    #[arg(long, value_name = "KEY", value_enum, default_value_t)]
+    pub sort: SortKey,
+    /// Leave out the line above the columns
+    #[arg(long)]
+    pub no_headers: bool,
+    /// Use colours
+    #[arg(long = "color", value_name = "WHEN", value_enum, default_value_t)]
+    pub colour: Colour,
 }
 
 /// Options of the kernel side.
 #[derive(Debug, Args)]
+#[command(next_help_heading = KERNEL)]
 pub struct KernelArgs {
     /// Buffer so many bytes of events: a power of two, at least a page
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = value::ring_size)]
@@ -169,20 +229,16 @@ pub struct KernelArgs {
 
 /// Where the kernel's type information comes from.
 #[derive(Debug, Args)]
+#[command(next_help_heading = KERNEL)]
 pub struct BtfArgs {
     /// A copy of this kernel's /sys/kernel/btf/vmlinux, for where that is hidden
     ///
     /// It helps where /sys is not mounted or not shown, and needs CAP_SYS_ADMIN. It cannot help a
     /// kernel that was built without CONFIG_DEBUG_INFO_BTF: such a kernel can attach nothing.
-    #[arg(long = "btf", value_name = "FILE")]
+    ///
+    /// Example: --btf /root/vmlinux.btf
+    #[arg(long = "btf", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
-}
-
-impl FormatArgs {
-    /// The form that was asked for.
-    pub fn get(&self) -> Format {
-        if self.json { Format::Json } else { self.format }
-    }
 }
 
 impl ReportArgs {
@@ -203,43 +259,72 @@ impl ReportArgs {
     /// True if the answer depends on what processes run, or in which network namespaces.
     fn asks_for_processes(&self) -> bool {
         let filter = self.filter();
-        let asks = filter.is_on_processes() || filter.asks_for_executables();
-        asks || self.group_by == Some(GroupBy::Exe)
+        filter.is_on_processes()
+            || filter.asks_for_executables()
+            || self.what.group_by == Some(GroupBy::Exe)
+            || self.columns().named().contains(&Column::Exe)
     }
 
     /// The rules to judge by.
     pub(crate) fn rules(&self) -> Rules {
         Rules {
-            watched: if self.peer { StateSet::ALL } else { self.states() },
-            idle: nanoseconds(self.idle),
-            settle: nanoseconds(self.settle),
+            watched: if self.has_peers() { StateSet::ALL } else { self.states() },
+            idle: nanoseconds(self.what.idle),
+            settle: nanoseconds(self.what.settle),
         }
     }
 
     /// The rows to show.
     pub(crate) fn query(&self) -> Query {
         let Rules { idle, settle, .. } = self.rules();
-        let shown = match (self.state.is_empty(), self.stranded) {
+        let shown = match (self.what.state.is_empty(), self.what.stranded) {
             (false, _) => Shown::States(self.states()),
             (true, true) => Shown::Stranded,
             (true, false) => Shown::Leaked,
         };
-        Query { filter: self.filter(), shown, sort: self.sort, idle, settle, peer: self.peer }
+        let peer = self.has_peers();
+        Query { filter: self.filter(), shown, sort: self.how.sort, idle, settle, peer }
+    }
+
+    /// The columns to show.
+    pub(crate) fn columns(&self) -> Columns {
+        words::columns(&self.how.columns)
+    }
+
+    /// The usage error in an option that says nothing to this form of output.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        let options = [
+            (self.how.rows.is_some(), "--rows"),
+            (!self.how.columns.is_empty(), "--columns"),
+            (self.what.summary, "--summary"),
+        ];
+        let (form, useless) = match self.format.get() {
+            Format::Text => return None,
+            Format::Json => ("JSON, which is whole", &options[..]),
+            Format::Csv => ("CSV", &options[2..]),
+        };
+        let (_, option) = useless.iter().find(|(is_given, _)| *is_given)?;
+        Some(format!("'{option}' does nothing to {form}: leave it out, or give --format text"))
+    }
+
+    /// True if the processes at the other ends are shown.
+    fn has_peers(&self) -> bool {
+        self.what.peer || self.columns().named().contains(&Column::Peer)
     }
 
     /// The states that were asked for.
     fn states(&self) -> StateSet {
-        self.state.iter().copied().collect()
+        self.what.state.iter().copied().collect()
     }
 
     fn filter(&self) -> Filter {
         Filter {
-            min_age: self.min_age,
-            pid: self.pid.clone(),
-            comm: self.comm.clone(),
-            uid: [&self.uid[..], &self.user].concat(),
+            min_age: self.who.min_age,
+            pid: self.who.pid.clone(),
+            comm: self.who.comm.clone(),
+            uid: [&self.who.uid[..], &self.who.user].concat(),
             whose: self.whose.get(),
-            not: self.not.clone(),
+            not: self.who.not.clone(),
             ..self.conn.filter()
         }
     }
@@ -247,7 +332,7 @@ impl ReportArgs {
 
 impl WhoseArgs {
     fn get(&self) -> Whose {
-        let Self { exe, cmd, unit, container, pod } = self;
+        let Self { exe, cmd, unit, container, pod, .. } = self;
         Whose {
             exe: exe.clone(),
             cmd: cmd.clone(),

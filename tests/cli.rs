@@ -147,6 +147,76 @@ fn help_names_every_subcommand_and_the_exit_codes_are_zero() {
 }
 
 #[test]
+fn options_that_say_nothing_to_the_form_of_output() {
+    for option in [&["--rows", "3"][..], &["-o", "pid"], &["--summary"]] {
+        for form in [&["--json"][..], &["--format", "json"]] {
+            for subcommand in ["list", "watch"] {
+                let wrong = [&[subcommand][..], form, option].concat();
+                refused(&wrong, &["JSON", "leave it out"]);
+            }
+        }
+    }
+    refused(&["list", "--summary", "--format", "csv"], &["--summary", "CSV"]);
+    refused(&["doctor", "--format", "csv"], &["csv", "text or json"]);
+    refused(&["list", "-n", "3", "-a"], &["--rows", "--all"]);
+    refused(&["list", "-o", "pid", "--group-by", "remote"], &["--columns", "--group-by"]);
+    for bad in ["", "0", "-1", "x"] {
+        refused(&["list", &format!("--rows={bad}")], &["--rows"]);
+        refused(&["watch", &format!("--count={bad}")], &["--count"]);
+    }
+}
+
+#[test]
+fn columns_are_named_in_a_refusal() {
+    refused(&["list", "-o", "beauty"], &["beauty", "possible values are age, ", "direction"]);
+    refused(&["list", "-o", "+stat"], &["did you mean 'state'?"]);
+    for bad in ["", "+", "pid,", "pid,+beauty"] {
+        refused(&["list", "-o", bad], &["--columns"]);
+    }
+}
+
+#[test]
+fn an_output_is_a_file_of_list() {
+    refused(&["watch", "-O", "file"], &["-O"]);
+    for bad in ["/dev/null", "/", "/tmp", ""] {
+        refused(&["list", "-O", bad], &["--output"]);
+    }
+}
+
+#[test]
+fn completions_know_states_verdicts_and_columns() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = sockleak(&["completions", shell]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{shell}");
+        // PowerShell and Elvish complete no values: clap_complete has none for them.
+        let words: &[_] = match shell {
+            "elvish" | "powershell" => &["group-by", "columns", "completions"],
+            _ => &["columns", "fin-wait-2", "never-accepted", "cookie", "csv"],
+        };
+        for word in words {
+            assert!(ran.text().contains(word), "{shell}: {word}");
+        }
+    }
+    refused(&["completions", "tcsh"], &["tcsh", "zsh"]);
+    refused(&["completions"], &["<SHELL>"]);
+}
+
+#[test]
+fn help_has_sections_and_examples() {
+    for subcommand in ["watch", "list"] {
+        let ran = sockleak(&[subcommand, "--help"]);
+        let sections = ["What to show:", "Which sockets:", "How to show it:", "The kernel side:"];
+        let places = sections.map(|section| ran.text().find(&format!("\n{section}\n")));
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{}", ran.text());
+        assert!(ran.text().contains("\nExamples:\n"), "{}", ran.text());
+    }
+    // All others are in a section.
+    let options = sockleak(&["list", "-h"]);
+    let (own, _) = options.text().split_once("What to show:").unwrap();
+    assert_eq!(own.matches("\n  -").count(), 1, "{own}");
+}
+
+#[test]
 fn version() {
     let ran = sockleak(&["--version"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));

@@ -43,6 +43,12 @@ pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How many, at least one.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|&count| count > 0);
+    count.ok_or_else(|| "give a number from 1 on".to_owned())
+}
+
 /// A percentage, to a tenth.
 pub(crate) fn budget(text: &str) -> Result<Budget, String> {
     let number = text.strip_suffix('%').unwrap_or(text);
@@ -199,6 +205,7 @@ mod tests {
             if let Err(why) = budget(&text) {
                 prop_assert!(why.starts_with("give "), "{why}");
             }
+            prop_assert!(count(&text) != Ok(0));
             if let Ok(uid) = uid(&text) {
                 prop_assert_eq!(Some(uid), text.parse().ok());
             }

@@ -4,7 +4,7 @@ use std::io;
 
 use anyhow::Result;
 
-use super::output::reader_has_gone;
+use super::output::{note, reader_has_gone};
 use crate::cli::{BtfArgs, Format, FormatArgs};
 use crate::doctor::checks::checks;
 use crate::doctor::facts::Facts;
@@ -26,6 +26,12 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
+        if self.format.get() == Format::Csv {
+            note(
+                "invalid value 'csv' for '--format <FORMAT>': a diagnosis is no table; give text or json",
+            );
+            return Ok(Exit::Usage);
+        }
         let btf = self.btf.file.clone();
         let facts = Facts::gather(btf.as_deref());
         let kernel = facts.types.as_ref().map_or(KernelFacts::all(), |types| types.kernel);
@@ -38,7 +44,7 @@ impl Args {
         };
         reader_has_gone(match self.format.get() {
             Format::Text => doctor::render(&diagnosis, &mut io::stdout()),
-            Format::Json => json::render(&diagnosis, &mut io::stdout()),
+            Format::Json | Format::Csv => json::render(&diagnosis, &mut io::stdout()),
         })?;
         Ok(match diagnosis.is_fit() {
             true => Exit::Clean,

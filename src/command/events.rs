@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::output::{note, reader_has_gone};
-use crate::cli::{ConnArgs, Format, FormatArgs, KernelArgs};
+use crate::cli::{ConnArgs, Format, FormatArgs, HOW, KernelArgs, WHAT, words};
 use crate::exit::Exit;
 use crate::host::clock::Moment;
 use crate::host::stop::Stop;
@@ -15,8 +15,8 @@ use crate::probe::{Config, Probe};
 use crate::sock::event::Record;
 use crate::sock::state::StateSet;
 use crate::view::events::{EventRow, header, render};
-use crate::view::json;
 use crate::view::residence::Residence;
+use crate::view::{csv, json};
 
 /// How late a transition may be shown. A wake-up for each would cost the host more.
 const LATENCY: Duration = Duration::from_millis(100);
@@ -25,13 +25,20 @@ const LATENCY: Duration = Duration::from_millis(100);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only transitions into or out of these states [default: all]
-    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    #[arg(
+        short,
+        long,
+        value_name = "STATE",
+        value_delimiter = ',',
+        value_parser = words::states(),
+        help_heading = WHAT
+    )]
     state: Vec<StateSet>,
     /// Which connections.
     #[command(flatten)]
     conn: ConnArgs,
     /// Leave out the line above the columns
-    #[arg(long)]
+    #[arg(long, help_heading = HOW)]
     no_headers: bool,
     /// In which form.
     #[command(flatten)]
@@ -58,6 +65,7 @@ impl Args {
         let mut out = io::BufWriter::new(io::stdout().lock());
         let mut residence = Residence::default();
         let (mut lost, mut dropped) = (0, 0);
+        let mut has_names = self.no_headers;
         if reader_has_gone(self.write_header(&mut out))? {
             return Ok(Exit::Clean);
         }
@@ -84,7 +92,7 @@ impl Args {
                 let is_shown = filter.matches_conn(&conn.local, &conn.remote, conn.netns);
                 is_shown.then(|| EventRow::new(transition, in_old_state, now))
             });
-            if reader_has_gone(self.write(rows, &mut out))? {
+            if reader_has_gone(self.write(rows, &mut has_names, &mut out))? {
                 return Ok(Exit::Clean);
             }
             if stopped {
@@ -103,11 +111,15 @@ impl Args {
     fn write(
         &self,
         mut rows: impl Iterator<Item = EventRow>,
+        has_names: &mut bool,
         out: &mut impl Write,
     ) -> io::Result<()> {
         match self.format.get() {
             Format::Text => rows.try_for_each(|row| render(&row, out))?,
             Format::Json => rows.try_for_each(|row| json::render(&row, out))?,
+            Format::Csv => rows.try_for_each(|row| {
+                csv::render_record(&row, !std::mem::replace(has_names, true), out)
+            })?,
         }
         out.flush()
     }

@@ -1,17 +1,20 @@
 //! `sockleak list`: one report, and exit.
 
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::{mem, thread};
 
 use anyhow::Result;
+use clap::ValueHint;
 
 use super::asked::{self, Asked};
-use super::output::{
-    note, reader_has_gone, say_what_is_out_of_sight, say_why_incomplete, show, show_footer,
-};
-use crate::cli::ReportArgs;
+use super::output::{Output, beside, incomplete, note, out_of_sight, reader_has_gone};
+use super::replace::Replacement;
+use crate::cli::{Format, HOW, ReportArgs, WRITING};
 use crate::exit::Exit;
 use crate::host::clock::Moment;
 use crate::host::identity::Identities;
+use crate::host::terminal;
 use crate::probe::Probe;
 use crate::report::Report;
 
@@ -21,20 +24,29 @@ pub(super) struct Args {
     /// Options of the report.
     #[command(flatten)]
     report: ReportArgs,
+    /// Write to this file, which is replaced once all is written; what is no file is refused
+    #[arg(short = 'O', long, value_name = "FILE", help_heading = HOW, value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
 }
 
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
         let args = &self.report;
         let mut query = args.query();
-        if let Some(wrong) = asked::no_processes(&args.pid).first() {
+        let target = self.output.as_deref();
+        let wrong = args.contradiction().or_else(|| target.and_then(Replacement::refusal));
+        if let Some(wrong) = wrong.into_iter().chain(asked::no_processes(&args.who.pid)).next() {
             note(wrong);
             return Ok(Exit::Usage);
         }
         let mut asked = Asked::new(&query.filter);
-        let mut identities = Identities::new(args.pod_logs.clone());
+        let mut identities = Identities::new(args.whose.pod_logs.clone());
         let with_rings = asked::with_rings(&query.filter, &mut identities);
-        let mut monitor = Probe::monitor(&args.config(false), args.rules())?;
+        let mut config = args.config(false);
+        if target.is_some() {
+            config.kept = WRITING;
+        }
+        let mut monitor = Probe::monitor(&config, args.rules())?;
         monitor.expect_rings(with_rings);
         monitor.look_twice(thread::sleep)?;
         let table = monitor.table();
@@ -50,9 +62,15 @@ impl Args {
         let mut report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
         report.doubt_ages();
         report.add_identities(&mut identities);
-        let shown = show(&report, args, None).and_then(|()| show_footer(&report, args));
-        say_why_incomplete(&report, args);
-        say_what_is_out_of_sight(&report, &asked);
+        let shown = match target {
+            Some(target) => {
+                Replacement::write(target, |out| self.write(&report, out))?;
+                Ok(())
+            }
+            None => self.show(&report),
+        };
+        let sight = out_of_sight(&report, &asked);
+        incomplete(&report, args).iter().chain(&sight).for_each(note);
         // A reader that has gone changes nothing: the whole answer is known.
         reader_has_gone(shown)?;
         let exit = Exit::from(&report);
@@ -60,5 +78,37 @@ impl Args {
         mem::forget(report);
         mem::forget((peers, monitor));
         Ok(exit)
+    }
+
+    /// Writes a page to a terminal, and everything to something else.
+    fn show(&self, report: &Report<'_>) -> io::Result<()> {
+        let args = &self.report;
+        let mut out = io::stdout();
+        let is_text = args.format.get() == Format::Text;
+        match terminal::size(&out).filter(|_| is_text && !report.sockets.is_empty()) {
+            Some(size) => {
+                let notes = beside(report, args);
+                let page = Output::new(args, None).page(report, size, false, &notes)?;
+                out.write_all(&page)?;
+                out.flush()
+            }
+            None => self.write(report, &mut out),
+        }
+    }
+
+    fn write(&self, report: &Report<'_>, out: &mut impl Write) -> io::Result<()> {
+        let args = &self.report;
+        Output::new(args, None).write(report, out)?;
+        match args.format.get() {
+            Format::Json => {}
+            Format::Text => {
+                for line in beside(report, args) {
+                    writeln!(out, "{line}")?;
+                }
+            }
+            // There is no place in it for a sentence.
+            Format::Csv => beside(report, args).iter().for_each(note),
+        }
+        Ok(())
     }
 }

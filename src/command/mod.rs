@@ -1,10 +1,15 @@
 //! The subcommands. Each has a file with its options and what it does, and one arm in [`Cli::run`].
 
 mod asked;
+mod completions;
 mod doctor;
 mod events;
 mod list;
+mod live;
+pub mod manual;
 mod output;
+mod replace;
+mod screen;
 mod watch;
 
 use std::io::{self, Write};
@@ -12,23 +17,35 @@ use std::io::{self, Write};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use self::manual::EXIT_CODES;
 use self::output::reader_has_gone;
+use crate::cli::{WHAT, words};
 use crate::exit::Exit;
-use crate::host::privilege;
 use crate::sock::explain::Topic;
-
-const EXIT_CODES: &str = "\
-Exit codes: 0 nothing leaked, 1 leaked, 2 usage, 3 could not run, 4 the answer may be incomplete.";
 
 /// Finds leaked TCP sockets: their connection is over, and a program still keeps them.
 ///
 /// Says which process and descriptor hold them, since when, and what kind of bug it is. Without a
 /// subcommand: watch.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = EXIT_CODES,
+    after_long_help = manual::help("watch")
+)]
 pub struct Cli {
     /// Explain a verdict, or an owner `unknown` or `kernel`, with the usual causes and cures, and exit
-    #[arg(long, value_name = "VERDICT", global = true)]
+    ///
+    /// Example: --explain half-shut
+    #[arg(
+        long,
+        value_name = "VERDICT",
+        global = true,
+        value_parser = words::topics(),
+        hide_possible_values = true,
+        help_heading = WHAT
+    )]
     explain: Option<Topic>,
     /// The subcommand; none means `watch`.
     #[command(subcommand)]
@@ -41,24 +58,28 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show what is leaked, live; print nothing while nothing is
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = EXIT_CODES, after_long_help = manual::help("watch"))]
     Watch(Box<watch::Args>),
     /// Show what is leaked now, and exit
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = EXIT_CODES, after_long_help = manual::help("list"))]
     List(Box<list::Args>),
     /// Show every TCP state transition as it happens
     ///
     /// A PID is shown only for transitions that the running task makes: connect() leaving CLOSE,
     /// and close() or exit leaving CLOSE_WAIT. All others are made by packets and timers, under
     /// whatever task they interrupt.
+    #[command(after_long_help = manual::help("events"))]
     Events(Box<events::Args>),
     /// Show what this host allows, and whether planted sockets are found
     ///
     /// A line for each thing that matters: ok, missing (nothing works without), or limited. At the
     /// end, a socket for each verdict is planted in a network namespace of its own, or on loopback,
     /// and found. The exit code is 0, or 3 where sockleak cannot work.
-    #[command(after_long_help = privilege::manual())]
+    #[command(after_long_help = manual::help("doctor"))]
     Doctor(Box<doctor::Args>),
+    /// Print completions for a shell: of options, states, verdicts and columns
+    #[command(after_long_help = manual::help("completions"))]
+    Completions(completions::Args),
 }
 
 impl Cli {
@@ -76,6 +97,7 @@ impl Cli {
             Some(Command::List(args)) => args.run(),
             Some(Command::Events(args)) => args.run(),
             Some(Command::Doctor(args)) => args.run(),
+            Some(Command::Completions(args)) => args.run(),
         }
     }
 }
@@ -101,6 +123,78 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// Every command with its options.
+    fn all() -> Vec<clap::Command> {
+        let command = Cli::command();
+        let subcommands: Vec<_> = command.get_subcommands().cloned().collect();
+        [command].into_iter().chain(subcommands).collect()
+    }
+
+    #[test]
+    fn every_long_text_has_an_example() {
+        for command in all() {
+            let end = command.get_after_long_help().unwrap().to_string();
+            assert!(end.contains("Examples:\n"), "{}", command.get_name());
+            for option in command.get_arguments() {
+                let text = option.get_long_help().map(ToString::to_string);
+                let has_one = text.as_ref().is_none_or(|text| text.contains("Example: "));
+                assert!(has_one, "{} in {}: {text:?}", option.get_id(), command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_is_a_command() {
+        for usage in manual::USAGES {
+            assert!(Cli::command().find_subcommand(usage.name).is_some(), "{}", usage.name);
+            for (example, _) in usage.examples {
+                let (arguments, _) = example.split_once(" >").unwrap_or((example, ""));
+                let parsed = Cli::try_parse_from(arguments.split_whitespace());
+                assert!(parsed.is_ok(), "{example}: {:?}", parsed.err());
+            }
+            // Of what a synopsis names, each flag exists.
+            let command = Cli::command();
+            let command = command.find_subcommand(usage.name).unwrap();
+            for word in usage.synopsis.join(" ").split(['[', ']', ' ', '|']) {
+                let is_known = |option: &clap::Arg| {
+                    let long = option.get_long().map(|long| format!("--{long}"));
+                    let short = option.get_short().map(|short| format!("-{short}"));
+                    long.as_deref() == Some(word) || short.as_deref() == Some(word)
+                };
+                let is_flag = word.starts_with('-');
+                assert!(
+                    !is_flag || command.get_arguments().any(is_known),
+                    "{word} in {}",
+                    usage.name
+                );
+            }
+        }
+        assert_eq!(Cli::command().get_subcommands().count(), manual::USAGES.len());
+    }
+
+    #[test]
+    fn short_flags_have_long_ones() {
+        let command = Cli::command();
+        let list = command.find_subcommand("list").unwrap();
+        let short: Vec<_> = list
+            .get_arguments()
+            .filter_map(|option| Some((option.get_short()?, option.get_long()?)))
+            .collect();
+        for pair in [
+            ('p', "pid"),
+            ('c', "comm"),
+            ('u', "user"),
+            ('n', "rows"),
+            ('a', "all"),
+            ('o', "columns"),
+            ('O', "output"),
+            ('j', "json"),
+            ('s', "state"),
+        ] {
+            assert!(short.contains(&pair), "{pair:?} in {short:?}");
+        }
     }
 
     #[test]

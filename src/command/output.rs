@@ -1,7 +1,7 @@
 //! Writing to stdout and stderr, so that the exit code is right whoever reads them.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,11 +9,13 @@ use anyhow::{Context, Result};
 use super::asked::Asked;
 use crate::cli::{Format, ReportArgs};
 use crate::host::pidns;
+use crate::host::terminal::Size;
 use crate::report::Report;
+use crate::report::column::Columns;
 use crate::report::group::Grouped;
 use crate::report::row::Ownership;
 use crate::view::text::Style;
-use crate::view::{json, text};
+use crate::view::{csv, json, text};
 
 /// A scan that is older than so many intervals is called old.
 const INTERVALS: u32 = 3;
@@ -35,72 +37,125 @@ pub(super) fn reader_has_gone(written: io::Result<()>) -> Result<bool> {
     }
 }
 
-/// Writes a report as the options say; with an interval, it is one of many.
-pub(super) fn show(
-    report: &Report<'_>,
-    args: &ReportArgs,
+/// Reports in the form that the options ask for.
+pub(super) struct Output<'a> {
+    pub(super) args: &'a ReportArgs,
+    columns: Columns,
+    /// How far reports are apart, if this is one of many.
     interval: Option<Duration>,
-) -> io::Result<()> {
-    let out = io::stdout();
-    let style = Style {
-        headers: !args.no_headers,
-        colour: out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
-        time: interval.is_some() && out.is_terminal(),
-        stale: interval.map(|interval| interval.saturating_mul(INTERVALS)),
-    };
-    let grouped = args.group_by.map(|by| Grouped::build(report, by));
-    let mut buffered = io::BufWriter::with_capacity(64 << 10, out);
-    match (args.format.get(), &grouped) {
-        (Format::Json, None) => json::render_report(report, &mut buffered)?,
-        (Format::Json, Some(grouped)) => json::render(grouped, &mut buffered)?,
-        (Format::Text, None) => text::render(report, style, &mut buffered)?,
-        (Format::Text, Some(grouped)) => text::render_groups(grouped, style, &mut buffered)?,
-    }
-    buffered.flush()
+    /// True once the names of columns are written, where they are written once.
+    has_names: bool,
 }
 
-/// Writes what a single look adds to its rows: what is stranded, and who may be a relay.
-pub(super) fn show_footer(report: &Report<'_>, args: &ReportArgs) -> io::Result<()> {
-    if args.format.get() == Format::Text {
-        let mut out = io::stdout();
-        let footer = text::footer(report);
-        let undated = args.min_age.and_then(|least| text::undated(report, least));
-        for line in text::hints(report).into_iter().chain(footer).chain(undated) {
-            writeln!(out, "{line}")?;
+impl<'a> Output<'a> {
+    pub(super) fn new(args: &'a ReportArgs, interval: Option<Duration>) -> Self {
+        Self { args, columns: args.columns(), interval, has_names: false }
+    }
+
+    /// True if nothing is written of this report.
+    pub(super) fn is_empty(&self, report: &Report<'_>) -> bool {
+        report.sockets.is_empty()
+    }
+
+    /// Writes a report whole, as pipes and files take it.
+    pub(super) fn write(&mut self, report: &Report<'_>, out: &mut impl Write) -> io::Result<()> {
+        let args = self.args;
+        let grouped = args.what.group_by.map(|by| Grouped::build(report, by));
+        let mut buffered = io::BufWriter::with_capacity(64 << 10, out);
+        let out = &mut buffered;
+        match (args.format.get(), &grouped) {
+            (Format::Json, None) => json::render_report(report, out)?,
+            (Format::Json, Some(grouped)) => json::render(grouped, out)?,
+            (Format::Csv, None) => csv::render(report, self.csv_style(), out)?,
+            (Format::Csv, Some(grouped)) => csv::render_groups(grouped, self.csv_style(), out)?,
+            (Format::Text, _) if args.what.summary => {
+                text::render_page(report, self.style(None), None, &[], out)?;
+            }
+            (Format::Text, None) => text::render(report, self.style(None), out)?,
+            (Format::Text, Some(grouped)) => text::render_groups(grouped, self.style(None), out)?,
+        }
+        buffered.flush()
+    }
+
+    /// The text of a report for a terminal, with notes below; if it `must_fit`, in no more lines than
+    /// it has.
+    pub(super) fn page(
+        &self,
+        report: &Report<'_>,
+        size: Size,
+        must_fit: bool,
+        notes: &[String],
+    ) -> io::Result<Vec<u8>> {
+        let args = self.args;
+        let is_bounded = must_fit || !(args.how.all || args.how.rows.is_some());
+        // The prompt takes a line, and so does the cursor.
+        let height = is_bounded.then(|| size.height.saturating_sub(1));
+        let style = self.style(Some(size.width));
+        let mut page = Vec::new();
+        match args.what.group_by {
+            None => text::render_page(report, style, height, notes, &mut page)?,
+            Some(by) => {
+                let grouped = Grouped::build(report, by);
+                text::render_groups_page(&grouped, style, height, notes, &mut page)?;
+            }
+        }
+        Ok(page)
+    }
+
+    /// The style for a terminal that is so wide, or for something else.
+    fn style(&self, width: Option<usize>) -> Style<'_> {
+        let how = &self.args.how;
+        Style {
+            headers: !how.no_headers,
+            colour: how.colour.is_on(width.is_some()),
+            time: self.interval.is_some() && width.is_some(),
+            stale: self.interval.map(|interval| interval.saturating_mul(INTERVALS)),
+            columns: Some(&self.columns),
+            rows: if self.args.what.summary { Some(0) } else { how.rows },
+            width,
         }
     }
-    Ok(())
+
+    fn csv_style(&mut self) -> csv::Style<'_> {
+        let how = &self.args.how;
+        let headers = !how.no_headers && !self.has_names;
+        self.has_names = true;
+        let time = self.interval.is_some();
+        csv::Style { headers, time, columns: Some(&self.columns), rows: how.rows }
+    }
 }
 
-/// Says what cannot be seen from a PID namespace other than the host's, where that matters; whether it
-/// had to.
-pub(super) fn say_what_is_out_of_sight(report: &Report<'_>, asked: &Asked) -> bool {
+/// What a single look adds to its rows: who may be a relay, what is stranded, and what may be older
+/// than was asked for.
+pub(super) fn beside(report: &Report<'_>, args: &ReportArgs) -> Vec<String> {
+    let undated = args.who.min_age.and_then(|least| text::undated(report, least));
+    text::hints(report).into_iter().chain(text::footer(report)).chain(undated).collect()
+}
+
+/// Says what cannot be seen from a PID namespace other than the host's, where that matters.
+pub(super) fn out_of_sight(report: &Report<'_>, asked: &Asked) -> Option<String> {
     let has_unknown = || {
         pidns::is_inner() && report.sockets.iter().any(|row| row.ownership == Ownership::Unknown)
     };
-    let must = asked.is_narrowed() || has_unknown();
-    if must {
-        let narrowed = match asked.is_narrowed() {
-            true => {
-                ", and only the network namespaces of those inside are looked at (--netns names \
-                     others)"
-            }
-            false => "",
-        };
-        note(format_args!(
+    let narrowed = match asked.is_narrowed() {
+        true => {
+            ", and only the network namespaces of those inside are looked at (--netns names others)"
+        }
+        false => "",
+    };
+    (asked.is_narrowed() || has_unknown()).then(|| {
+        format!(
             "holders outside of this PID namespace (a container's) cannot be seen, and print as \
              unknown{narrowed}: {}",
             pidns::REMEDY
-        ));
-    }
-    must
+        )
+    })
 }
 
 /// Says in words why a report may be incomplete. JSON has it in the report.
-pub(super) fn say_why_incomplete(report: &Report<'_>, args: &ReportArgs) {
-    if args.format.get() == Format::Text {
-        for reason in &report.incomplete {
-            note(format_args!("incomplete: {reason}"));
-        }
+pub(super) fn incomplete(report: &Report<'_>, args: &ReportArgs) -> Vec<String> {
+    match args.format.get() {
+        Format::Json => Vec::new(),
+        _ => report.incomplete.iter().map(|reason| format!("incomplete: {reason}")).collect(),
     }
 }

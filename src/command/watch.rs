@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::asked::{self, Asked};
-use super::output::{note, reader_has_gone, say_what_is_out_of_sight, say_why_incomplete, show};
-use crate::cli::{Format, ReportArgs, value};
+use super::live::Live;
+use super::output::{note, out_of_sight, reader_has_gone};
+use crate::cli::{HOW, KERNEL, ReportArgs, value};
 use crate::exit::Exit;
 use crate::host::clock::Moment;
 use crate::host::identity::Identities;
@@ -16,41 +17,60 @@ use crate::live::schedule::Budget;
 use crate::probe::Probe;
 use crate::report::Report;
 use crate::report::trend::Trend;
-use crate::view::text;
 
 /// The options of `watch`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Report this often
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = value::interval)]
-    pub(super) interval: Duration,
-    /// How much of one core scans may use, on average
-    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = value::budget)]
-    pub(super) scan_budget: Budget,
     /// Options of the report.
     #[command(flatten)]
     pub(super) report: ReportArgs,
+    /// Report this often
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "1s",
+        value_parser = value::interval,
+        help_heading = HOW
+    )]
+    pub(super) interval: Duration,
+    /// End after so many reports
+    #[arg(long, value_name = "N", value_parser = value::count, help_heading = HOW)]
+    pub(super) count: Option<usize>,
+    /// How much of one core scans may use, on average
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value = "1%",
+        value_parser = value::budget,
+        help_heading = KERNEL
+    )]
+    pub(super) scan_budget: Budget,
 }
 
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
         let args = &self.report;
         let mut query = args.query();
+        if let Some(wrong) = args.contradiction() {
+            note(wrong);
+            return Ok(Exit::Usage);
+        }
         let mut asked = Asked::new(&query.filter);
-        let mut identities = Identities::new(args.pod_logs.clone());
+        let mut identities = Identities::new(args.whose.pod_logs.clone());
         let with_rings = asked::with_rings(&query.filter, &mut identities);
         let mut monitor = Probe::monitor(&args.config(true), args.rules())?;
         monitor.expect_rings(with_rings);
         monitor.set_budget(self.scan_budget);
         let stop = Stop::on_signals()?;
         let mut trend = Trend::default();
-        let mut footer = None;
+        let mut live = Live::new(args, self.interval);
         let mut limit_is_said = false;
         let mut stopped = monitor.begin(stop.as_fd())?;
         // They may yet come.
         let (table, namespaces) = (monitor.table(), monitor.namespaces());
         let nobody = asked::nobody(&query.filter, table, namespaces, &mut identities);
-        asked::no_processes(&args.pid).iter().chain(&nobody).for_each(note);
+        asked::no_processes(&args.who.pid).iter().chain(&nobody).for_each(note);
+        let mut left = self.count.unwrap_or(usize::MAX);
         loop {
             let now = Moment::now();
             let table = monitor.table();
@@ -61,20 +81,15 @@ impl Args {
             report.add_identities(&mut identities);
             let exit = Exit::from(&report);
             stop.set_code(exit as u8);
-            let shown = show(&report, args, Some(self.interval));
-            say_why_incomplete(&report, args);
-            if args.format.get() == Format::Text {
-                let line = text::footer(&report);
-                if line != footer {
-                    note(line.as_deref().unwrap_or("nothing is stranded any more"));
-                    footer = line;
-                }
+            if !limit_is_said && let Some(limit) = out_of_sight(&report, &asked) {
+                live.note(&limit);
+                limit_is_said = true;
             }
-            limit_is_said = limit_is_said || say_what_is_out_of_sight(&report, &asked);
-            if reader_has_gone(shown)? {
+            if reader_has_gone(live.show(&report))? {
                 return Ok(Exit::Clean);
             }
-            if stopped {
+            left -= 1;
+            if stopped || left == 0 {
                 return Ok(exit);
             }
             stopped = monitor.follow(stop.as_fd(), self.interval)?;

@@ -11,4 +11,6 @@ pub mod pidns;
 pub mod privilege;
 pub mod process;
 pub mod seccomp;
+pub mod sockets;
 pub mod stop;
+pub mod terminal;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
+use super::row::Oldest;
 use crate::live::table::Tracked;
 use crate::sock::conn::SockPtr;
 use crate::sock::event::Pid;
@@ -19,6 +20,10 @@ pub(super) struct Counts {
     pub(super) listeners: FxHashMap<SockPtr, OfListener>,
     /// The distinct sockets of each stranded verdict.
     pub(super) stranded: BTreeMap<Verdict, usize>,
+    /// Rows that no program will ever refer to,
+    pub(super) kernel: Nobody,
+    /// and those whose holder was not found.
+    pub(super) unknown: Nobody,
     /// Leaked sockets that pass all filters but those on processes, because nobody knows whose they
     /// are.
     pub(super) without_owner: usize,
@@ -33,6 +38,10 @@ pub(super) struct Counts {
 pub(super) struct OfProcess {
     /// Rows.
     pub(super) rows: usize,
+    /// How many of them wait in queues.
+    pub(super) queued: usize,
+    /// The oldest of them.
+    pub(super) oldest: Oldest,
     /// Leaked sockets that pass the filters, and that its descriptors hold.
     pub(super) leaked: usize,
     /// Stranded ones.
@@ -43,6 +52,15 @@ pub(super) struct OfProcess {
     pub(super) stranded_fds: BTreeMap<Verdict, u32>,
     /// How many of all these are for sockets in CLOSE.
     pub(super) closed_fds: u32,
+}
+
+/// Counts of rows that no process holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nobody {
+    /// How many they are.
+    pub rows: usize,
+    /// The oldest of them.
+    pub oldest: Oldest,
 }
 
 /// Counts of a listener's accept queue.
@@ -83,10 +101,18 @@ impl Counts {
     }
 
     /// Counts a row.
-    pub(super) fn add_row(&mut self, pid: Option<Pid>) {
-        if let Some(pid) = pid {
-            self.processes.entry(pid).or_default().rows += 1;
-        }
+    pub(super) fn add_row(&mut self, pid: Option<Pid>, tracked: &Tracked, of: Oldest) {
+        let (rows, oldest) = match pid {
+            Some(pid) => {
+                let process = self.processes.entry(pid).or_default();
+                process.queued += usize::from(tracked.listener.is_some());
+                (&mut process.rows, &mut process.oldest)
+            }
+            None if tracked.ownerless() => (&mut self.kernel.rows, &mut self.kernel.oldest),
+            None => (&mut self.unknown.rows, &mut self.unknown.oldest),
+        };
+        *rows += 1;
+        *oldest = of.max(*oldest);
     }
 
     /// Counts a socket that is leaked or stranded, once.

@@ -2,6 +2,7 @@
 //!
 //! It uses `sock`, `live` and `host`; `view` and `command` use it.
 
+pub mod column;
 mod counts;
 pub mod filter;
 pub mod group;
@@ -19,6 +20,7 @@ use std::time::SystemTime;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+pub use self::counts::Nobody;
 pub use self::processes::{Descriptors, ListenerRow, ProcessRow};
 pub use self::query::{Peers, Query, Shown, SortKey};
 use self::serial::{is_zero, optional_seconds, rfc3339};
@@ -65,6 +67,12 @@ pub struct Report<'a> {
     /// The processes that hold most of these, if they are no rows: names for a footer.
     #[serde(skip)]
     pub stranded_in: Vec<(u32, Option<&'a str>)>,
+    /// Counts of rows that no program will ever refer to,
+    #[serde(skip)]
+    pub kernel: Nobody,
+    /// and of those whose holder was not found.
+    #[serde(skip)]
+    pub unknown: Nobody,
     /// Which rows these are.
     #[serde(skip)]
     pub shown: Shown,
@@ -98,6 +106,8 @@ impl<'a> Report<'a> {
             processes: processes::rows(table, &counts),
             listeners: processes::listeners(table, &counts),
             stranded_in: processes::stranded_in(table, &counts),
+            kernel: counts.kernel,
+            unknown: counts.unknown,
             stranded: counts.stranded,
             undated: counts.undated,
             sockets,

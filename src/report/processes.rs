@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::counts::{Counts, OfListener, OfProcess};
-use super::row::is_zero;
+use super::row::{Oldest, is_zero};
 use super::sockets::{by_process, oldest};
 use crate::host::identity::{Identity, Named};
 use crate::live::table::{Queue, Table};
@@ -43,6 +43,12 @@ pub struct ProcessRow<'a> {
     /// How many rows are its own.
     #[serde(skip)]
     pub rows: usize,
+    /// How many of them wait in the queues of its listeners.
+    #[serde(skip)]
+    pub queued: usize,
+    /// How long the oldest of them has lasted.
+    #[serde(skip)]
+    pub oldest: Oldest,
     /// How many leaked sockets its descriptors hold.
     pub leaked: usize,
     /// How many stranded ones.
@@ -153,6 +159,8 @@ pub(super) fn rows<'a>(table: &'a Table, counts: &Counts) -> Vec<ProcessRow<'a>>
             identity: &UNKNOWN,
             stopped: process.is_some_and(|process| process.stopped),
             rows: counts.rows,
+            queued: counts.queued,
+            oldest: counts.oldest,
             leaked: counts.leaked,
             stranded: counts.stranded,
             open_fds: process.map(|process| process.open_fds),

@@ -116,6 +116,16 @@ pub enum Direction {
     Connected,
 }
 
+impl Direction {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Connected => "connected",
+        }
+    }
+}
+
 /// How an age is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -124,6 +134,16 @@ pub enum AgeIs {
     Exact,
     /// The socket was there first: a bound from the connection's own timestamps.
     AtLeast,
+}
+
+impl AgeIs {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::AtLeast => "at-least",
+        }
+    }
 }
 
 /// How a socket is held.
@@ -138,6 +158,15 @@ pub enum Ownership {
     Kernel,
     /// Nobody was found; a descriptor in flight between two processes is one reason.
     Unknown,
+}
+
+/// How long the oldest of some rows has lasted: see [`SocketRow::lasting`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Oldest {
+    /// In ns.
+    pub lasting: u64,
+    /// True if that is a bound from below.
+    pub at_least: bool,
 }
 
 /// The other side of a relay.

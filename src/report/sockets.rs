@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 
 use super::counts::Counts;
 use super::query::{Peers, Query, Shown, SortKey};
-use super::row::{self, AgeIs, Holders, Relay, SocketRow};
+use super::row::{self, AgeIs, Holders, Oldest, Relay, SocketRow};
 use crate::live::table::{Table, Tracked};
 use crate::sock::conn::{Conn, SockPtr};
 use crate::sock::event::{Holder, Pid};
@@ -71,6 +71,19 @@ struct Place {
     first: u32,
 }
 
+/// What counts of a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Brief {
+    /// Which socket of the table.
+    pub(super) index: u32,
+    /// The holder.
+    pub(super) pid: Option<Pid>,
+    /// The class.
+    pub(super) class: Class,
+    /// True if it waits in an accept queue.
+    pub(super) is_queued: bool,
+}
+
 /// Rows, one after the other.
 #[derive(Clone, Debug)]
 pub struct Rows<'a> {
@@ -126,6 +139,8 @@ impl<'a> Sockets<'a> {
             let mut passes = false;
             let (mut may_miss, mut is_in_doubt, mut is_undated) = (false, false, false);
             let lasting = context.lasting(tracked, verdict);
+            let by_age = !row::is_by_idleness(tracked.state, verdict);
+            let at_least = by_age && !tracked.since.is_exact();
             for first in firsts(table, tracked) {
                 let place = Place { lasting, index, first };
                 let row = || context.row(place, sock, tracked, judgement);
@@ -144,7 +159,7 @@ impl<'a> Sockets<'a> {
                 }
                 if is_shown {
                     places.push(place);
-                    counts.add_row(pid);
+                    counts.add_row(pid, tracked, Oldest { lasting, at_least });
                 }
             }
             counts.undated += usize::from(is_undated && has_settled && !passes);
@@ -193,10 +208,31 @@ impl<'a> Sockets<'a> {
         Rows { context: self.context, places: self.places.iter() }
     }
 
+    /// So many rows from the beginning.
+    pub fn first(&self, rows: usize) -> Rows<'_> {
+        let places = self.places.get(..rows).unwrap_or(&self.places);
+        Rows { places: places.iter(), ..self.iter() }
+    }
+
     /// Every row, so many at a time.
     pub fn chunks(&self, rows: usize) -> impl Iterator<Item = Rows<'_>> {
         let all = self.iter();
         self.places.chunks(rows).map(move |places| Rows { places: places.iter(), ..all.clone() })
+    }
+
+    /// What counts of every row, in no more time than it takes: see [`Brief`].
+    pub(super) fn brief(&self) -> impl Iterator<Item = Brief> {
+        let context = self.context;
+        self.places.iter().filter_map(move |&Place { index, first, .. }| {
+            let (sock, tracked) = context.table.get(index as usize)?;
+            let holder = context.table.holders(tracked).get(first as usize);
+            Some(Brief {
+                index,
+                pid: holder.map(|holder| holder.pid),
+                class: context.judge(sock, tracked).0,
+                is_queued: tracked.listener.is_some(),
+            })
+        })
     }
 
     /// Rows of the same table, but none.

@@ -24,6 +24,17 @@ pub enum Class {
     InUse,
 }
 
+impl Class {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leaked => "leaked",
+            Self::Stranded => "stranded",
+            Self::InUse => "in-use",
+        }
+    }
+}
+
 /// Verdict on a socket: what happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {

@@ -1,9 +1,11 @@
 //! Views: a finished value in, bytes out. One file a format.
 
 mod chunks;
+pub mod csv;
 pub mod doctor;
 pub mod events;
 pub mod json;
+mod processes;
 pub mod residence;
 pub mod text;
 

@@ -1,5 +1,7 @@
 //! A snapshot of each view, of one report.
 
+mod columns;
+mod pages;
 mod text_only;
 
 use std::net::SocketAddr;

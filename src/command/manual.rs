@@ -1,0 +1,110 @@
+//! Texts of the manual that are more than options: `--help` and the man pages show them.
+
+use crate::host::privilege;
+
+pub(super) const EXIT_CODES: &str = "\
+Exit codes: 0 nothing leaked, 1 leaked, 2 usage, 3 could not run, 4 the answer may be incomplete.";
+
+/// The way in which people write a command.
+pub struct Usage {
+    /// The subcommand.
+    pub name: &'static str,
+    /// Lines of a synopsis.
+    pub synopsis: &'static [&'static str],
+    /// Commands, each with what it does.
+    pub examples: &'static [(&'static str, &'static str)],
+}
+
+const SELECTION: &str = "[-p PID,…] [-c NAME,…] [--port PORT,…] [--min-age DURATION] [OPTION…]";
+
+/// Every subcommand.
+pub const USAGES: [Usage; 5] = [
+    Usage {
+        name: "watch",
+        synopsis: &[
+            "sockleak [watch] [--interval DURATION] [--count N] [-n ROWS | -a] [-o COL,…]",
+            SELECTION,
+        ],
+        examples: &[
+            ("sockleak", "Watch what is leaked"),
+            ("sockleak -c java --interval 5s", "Watch all java processes, every five seconds"),
+            (
+                "sockleak watch --json --count 60 >leaks.jsonl",
+                "Keep a minute of reports, an object a line",
+            ),
+        ],
+    },
+    Usage {
+        name: "list",
+        synopsis: &[
+            "sockleak list [-n ROWS | -a | --summary] [-o COL,…] [--json | --format csv] [-O FILE]",
+            SELECTION,
+            "sockleak list [--stranded | -s STATE,…] [--group-by WHAT] [--peer] [OPTION…]",
+        ],
+        examples: &[
+            (
+                "sockleak list -c my-server --settle 5s",
+                "Fail a test run in which my-server leaks, where its handlers may take five seconds \
+                 to close",
+            ),
+            (
+                "sockleak list --min-age 1m --not port=9000,verdict=eof-unread",
+                "Show what is certain on a host in production, without a leak that is known",
+            ),
+            (
+                "sockleak list --stranded --peer",
+                "Find peers that do not close, and their processes on this host",
+            ),
+            ("sockleak list --group-by remote", "Count leaks by the address of the peer"),
+            ("sockleak list -n 20 -o +since,received", "Show the twenty oldest, with more columns"),
+            ("sockleak list --format csv -O leaks.csv", "Keep all rows for a spreadsheet"),
+        ],
+    },
+    Usage {
+        name: "events",
+        synopsis: &[
+            "sockleak events [-s STATE,…] [--port PORT,…] [--remote ADDR[:PORT],…] [--json] [OPTION…]",
+        ],
+        examples: &[
+            ("sockleak events --port 8080", "Follow the connections of a service"),
+            ("sockleak events -s close-wait", "See who leaves CLOSE_WAIT, and after how long"),
+        ],
+    },
+    Usage {
+        name: "doctor",
+        synopsis: &["sockleak doctor [--json] [--btf FILE]"],
+        examples: &[("sockleak doctor", "Ask what is missing on this host, and for the remedies")],
+    },
+    Usage {
+        name: "completions",
+        synopsis: &["sockleak completions bash|zsh|fish|elvish|powershell"],
+        examples: &[
+            (
+                "sockleak completions bash >/etc/bash_completion.d/sockleak",
+                "Complete options, states, verdicts and columns in bash",
+            ),
+            (
+                "sockleak completions zsh >/usr/local/share/zsh/site-functions/_sockleak",
+                "The same in zsh",
+            ),
+        ],
+    },
+];
+
+/// The usage of a subcommand.
+pub fn usage(name: &str) -> Option<&'static Usage> {
+    USAGES.iter().find(|usage| usage.name == name)
+}
+
+/// Text for the end of a subcommand's long help.
+pub(super) fn help(name: &str) -> String {
+    let mut text = String::from("Examples:\n");
+    for (command, purpose) in usage(name).map_or(&[][..], |usage| usage.examples) {
+        text += &format!("  {purpose}:\n      {command}\n");
+    }
+    match name {
+        "doctor" => text + "\n" + &privilege::manual(),
+        "completions" => text,
+        _ => text + "\n" + EXIT_CODES,
+    }
+}
