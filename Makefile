@@ -33,8 +33,8 @@ demo: build
 # Unit tests without privilege first, then the same sources' tests against the real kernel. The
 # latter fail without root; cargo itself does not need it.
 test: setup
-	@tools/need.sh ss:iproute2 python3:python3
-	cargo test --locked --lib --bins --test cli
+	@tools/need.sh ss:iproute2 python3:python3 tmux:tmux
+	cargo test --locked --lib --bins --example assets --test cli
 	cargo build --locked --examples
 	$(if $(AS_ROOT),$(RUNNER)=$(AS_ROOT)) cargo test --locked --test root --test load
 	cargo test --locked --target-dir $(TARGET_DIR) --manifest-path benches/compare/Cargo.toml

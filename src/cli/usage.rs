@@ -6,8 +6,12 @@ use clap::error::{ContextKind, ContextValue};
 pub fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    // Then follow possible values, tips and usage: paragraphs that are too much for a line.
-    let problem = text.lines().next().unwrap_or_default();
+    // The first paragraph names the problem. Possible values, tips and usage follow: too much for a line.
+    let mut lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    let mut problem = lines.next().unwrap_or_default().to_owned();
+    if problem.ends_with(':') {
+        problem = format!("{problem} {}", lines.collect::<Vec<_>>().join(", "));
+    }
     let suggested =
         [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
     match suggested.into_iter().find_map(|kind| first(error.get(kind)?)) {

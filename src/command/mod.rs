@@ -242,6 +242,14 @@ mod tests {
                 "a value is required for '--interval <DURATION>' but none was supplied; see --help",
             ),
             (
+                &["completions"],
+                "the following required arguments were not provided: <SHELL>; see --help",
+            ),
+            (
+                &["list", "--summary", "-n", "3", "--peer"],
+                "the argument '--summary' cannot be used with: --rows <ROWS>, --peer; see --help",
+            ),
+            (
                 &["list", "--json", "--format", "text"],
                 "the argument '--json' cannot be used with '--format <FORMAT>'; see --help",
             ),
