@@ -18,6 +18,7 @@ pub(crate) mod leaker;
 pub(crate) mod lines;
 pub(crate) mod orders;
 pub(crate) mod report;
+pub(crate) mod terminal;
 pub(crate) mod tool;
 
 use std::sync::Once;

@@ -13,8 +13,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use common::lines::Running;
+use common::terminal::{Shown, pages, plain};
 use common::tool::{binary, sockleak};
-use common::{DEADLINE, Kind, Leaker, Report, Want, Watch, assert_rows, has_rows, list};
+use common::{
+    DEADLINE, Kind, Leaker, Report, Want, Watch, assert_rows, has_rows, list, not_possible,
+};
 use nix::sys::signal::Signal;
 
 /// So many connections that the time is up first.
@@ -47,6 +50,35 @@ fn forty_thousand_leaks_in_four_processes() {
     assert_rows(&report, wants);
     assert_eq!(report.processes.len(), 4);
     assert!(report.processes.iter().all(|process| process.leaked == 10_000));
+}
+
+/// On a terminal of 80×24 a refresh writes less than 4 KiB.
+#[test]
+fn a_hundred_thousand_leaks_in_six_processes_on_a_small_terminal() {
+    const EACH: usize = 16_667;
+    let _turn = my_turn();
+    let first = Leaker::start();
+    let others = [(); 5].map(|()| first.start_beside());
+    let mut leakers: Vec<_> = [first].into_iter().chain(others).collect();
+    for leaker in &mut leakers {
+        leaker.listen("v4");
+        leaker.plant(Kind::EofRead, EACH);
+    }
+    let netns = leakers[0].netns.to_string();
+    let Some(mut watch) = Shown::start(&["watch", "--netns", &netns], true) else {
+        return not_possible("a_hundred_thousand_leaks_in_six_processes", "no pseudo-terminals");
+    };
+    watch.until("four pages", |text| pages(text).len() > 4);
+    let text = watch.stop().1;
+    for page in pages(&text) {
+        assert!(page.len() < 4_096, "{} bytes: {page:?}", page.len());
+        for leaker in &leakers {
+            let who = format!(" leaker[{}]", leaker.pid);
+            let line = page.lines().map(plain).find(|line| line.contains(&who)).unwrap();
+            assert!(line.trim_start().starts_with("16,667 "), "{line}");
+        }
+        assert!(page.contains("… 99,9") || page.contains("… 100,0"), "{page}");
+    }
 }
 
 /// Stopped for five seconds, while connections come and go and the ring overflows or not.
