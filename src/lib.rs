@@ -25,7 +25,7 @@
 //! | --- | --- |
 //! | [`command`], [`exit`] | a subcommand each: options and wiring; how a run ends |
 //! | [`cli`] | options that subcommands share, and parsers of their values |
-//! | [`view`] | text, JSON, events: a file for each format; it takes a finished value and writes bytes |
+//! | [`view`] | text, CSV, JSON, events: a file for each format; it takes a finished value and writes bytes |
 //! | [`doctor`] | what this host allows: facts, checks, self-test |
 //! | [`report`] | the one input of every view: rows, filters, groups, trends |
 //! | [`probe`] | the only room that names libbpf: load, attach, ring, scan (`probe/scan.rs` explains it) |

@@ -21,6 +21,8 @@ pub(super) struct Live<'a> {
     /// True if each report replaces the one before where stdout is a terminal.
     redraws: bool,
     is_text: bool,
+    /// True if what is stranded is said in notes: JSON has it in itself.
+    has_notes: bool,
     is_filtered: bool,
     /// The last footer that a note has said.
     footer: Option<String>,
@@ -37,6 +39,7 @@ impl<'a> Live<'a> {
             screen: Screen::new(),
             redraws: is_text && !args.how.all,
             is_text,
+            has_notes: args.format.get() != Format::Json,
             is_filtered: !args.query().filter.is_empty(),
             footer: None,
             quiet: None,
@@ -90,7 +93,7 @@ impl<'a> Live<'a> {
             self.screen.note(reason);
         }
         let footer = text::footer(report);
-        if self.is_text && footer != self.footer {
+        if self.has_notes && footer != self.footer {
             self.screen.note(footer.as_deref().unwrap_or("nothing is stranded any more"));
             self.footer = footer;
         }

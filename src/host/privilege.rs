@@ -83,7 +83,7 @@ pub const HIDDEN_BTF: Feature = Feature {
 /// To tell which program another user's process runs, and where.
 pub const PROCESSES: Feature = Feature {
     name: "capabilities-processes",
-    what: "`exe` and network namespaces of other users' processes: in list, and in watch with filters on processes or --group-by exe",
+    what: "`exe` and network namespaces of other users' processes: in list, and in watch with filters on processes, -o exe or --group-by exe",
     needs: &[Need {
         capability: Capability::CAP_SYS_PTRACE,
         purpose: "to follow /proc/PID/exe and /proc/PID/ns/net, which root needs, too",

@@ -110,6 +110,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_has_every_column() {
+        let page = include_str!("../../docs/text.md");
+        for column in Column::value_variants() {
+            let value = column.to_possible_value().unwrap();
+            let row = format!("| `{}` | {} |", value.get_name(), value.get_help().unwrap());
+            assert!(page.contains(&row), "no line {row}");
+        }
+    }
+
+    #[test]
     fn columns_replace_the_default_or_are_added() {
         let default = || vec![Column::Pid, Column::Fd];
         let more = vec![Column::Fd, Column::Unit, Column::Unit];

@@ -3,6 +3,7 @@
 use super::*;
 use crate::host::identity::{Identity, Known};
 use crate::report::group::{GroupBy, Grouped};
+use crate::report::row::Oldest;
 use crate::report::service::Service;
 
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -46,13 +47,16 @@ fn the_workers_of_a_service_are_one_and_count_a_socket_once() {
     let services = Service::all(&report);
     let found: Vec<_> = services
         .iter()
-        .map(|one| (one.name.as_deref(), one.processes.len(), one.leaked, one.rows))
+        .map(|one| {
+            (one.processes[0].identity.place(), one.processes.len(), one.rows.held, one.rows.all())
+        })
         .collect();
-    assert_eq!(found[0], (Some("shop.service"), 3, 2, 2));
-    assert!(found.contains(&(Some("docker 0123456789ab"), 1, 1, 1)), "{found:?}");
-    let alone = found.iter().filter(|one| **one == (None, 1, 1, 1)).count();
-    assert_eq!((alone, found.len()), (3, 5), "sessions are no services: {found:?}");
-    assert_eq!(services[0].oldest, 90 * SECOND);
+    let one = |place: &str, processes, rows| (Some(place.to_owned()), processes, rows, rows);
+    assert_eq!(found[0], one("shop.service", 3, 2));
+    assert!(found.contains(&one("docker 0123456789ab", 1, 1)), "{found:?}");
+    let alone = found.iter().filter(|found| **found == one("session-3.scope", 1, 1)).count();
+    assert_eq!((alone, found.len()), (2, 5), "sessions are no services: {found:?}");
+    assert_eq!(services[0].oldest, Oldest { lasting: 90 * SECOND, at_least: true });
     assert_eq!(services[0].processes[0].pid, 9, "the worst first");
 
     let groups = |by| -> Vec<_> {

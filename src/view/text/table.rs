@@ -1,5 +1,6 @@
 //! A table: cells below each other, in columns that are as wide as they need to be, or may be.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::width::{cut, width};
@@ -184,8 +185,13 @@ impl Cells {
                 let text = &self.text[begin..end];
                 begin = end;
                 let Some(widest) = widest else { continue };
-                let cell = cut(text, widest);
-                let padding = widest - width(&cell);
+                let mut padding = widest.checked_sub(width(text));
+                let mut cell = Cow::Borrowed(text);
+                if padding.is_none() {
+                    cell = cut(text, widest);
+                    padding = widest.checked_sub(width(&cell));
+                }
+                let padding = padding.unwrap_or(0);
                 let (before, after) = if column.to_the_right { (padding, 0) } else { (0, padding) };
                 lines.resize(lines.len() + before, b' ');
                 lines.extend_from_slice(&cell);
