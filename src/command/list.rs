@@ -17,6 +17,7 @@ use crate::host::identity::Identities;
 use crate::host::terminal;
 use crate::probe::Probe;
 use crate::report::Report;
+use crate::view::text;
 
 /// The options of `list`.
 #[derive(Debug, clap::Args)]
@@ -62,15 +63,16 @@ impl Args {
         let mut report = Report::build(table, &query, peers.as_ref(), now, monitor.health());
         report.doubt_ages();
         report.add_identities(&mut identities);
+        let mut said = incomplete(&report, args);
+        said.extend(out_of_sight(&report, &asked));
         let shown = match target {
             Some(target) => {
                 Replacement::write(target, |out| self.write(&report, out))?;
                 Ok(())
             }
-            None => self.show(&report),
+            None => self.show(&report, &said),
         };
-        let sight = out_of_sight(&report, &asked);
-        incomplete(&report, args).iter().chain(&sight).for_each(note);
+        said.iter().for_each(note);
         // A reader that has gone changes nothing: the whole answer is known.
         reader_has_gone(shown)?;
         let exit = Exit::from(&report);
@@ -80,13 +82,18 @@ impl Args {
         Ok(exit)
     }
 
-    /// Writes a page to a terminal, and everything to something else.
-    fn show(&self, report: &Report<'_>) -> io::Result<()> {
+    /// Writes a page to a terminal, with room for what will be `said` below, and everything to something
+    /// else.
+    fn show(&self, report: &Report<'_>, said: &[String]) -> io::Result<()> {
         let args = &self.report;
         let mut out = io::stdout();
         let is_text = args.format.get() == Format::Text;
         match terminal::size(&out).filter(|_| is_text && !report.sockets.is_empty()) {
-            Some(size) => {
+            Some(mut size) => {
+                if terminal::size(&io::stderr()).is_some() {
+                    let lines = text::fitted(said, size.width, size.height / 2).len();
+                    size.height -= lines;
+                }
                 let notes = beside(report, args);
                 let page = Output::new(args, None).page(report, size, false, &notes)?;
                 out.write_all(&page)?;

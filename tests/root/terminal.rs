@@ -23,7 +23,8 @@ fn watch_redraws_one_page_in_place() {
     };
     watch.until("five pages", |text| pages(text).len() > 5);
     let (code, text) = watch.stop();
-    assert_eq!(code, Some(1), "{text:?}");
+    // 4: a machine that is busy leaves scans no budget.
+    assert!(matches!(code, Some(1 | 4)), "{code:?}: {text:?}");
     let pages = pages(&text);
     for (at, page) in pages.iter().enumerate() {
         assert!(page.len() < 4_096, "{} bytes: {page:?}", page.len());
@@ -67,7 +68,7 @@ fn a_status_says_that_nothing_is_leaked_and_goes_when_something_is() {
     leaker.close(leak.fd());
     let seen = text.len();
     watch.until("the status again", |text| text[seen..].contains(status));
-    assert_eq!(watch.stop().0, Some(0));
+    assert!(matches!(watch.stop().0, Some(0 | 4)));
 }
 
 #[test]
@@ -78,7 +79,9 @@ fn stdout_stays_silent_while_nothing_is_leaked() {
     let Some(mut watch) = Shown::start(&arguments, false) else {
         return not_possible("terminal::silent", "no pseudo-terminals");
     };
-    assert_eq!(watch.rest(), (Some(0), String::new()));
+    let (code, text) = watch.rest();
+    assert_eq!(text, "");
+    assert!(matches!(code, Some(0 | 4)), "{code:?}");
 }
 
 #[test]
