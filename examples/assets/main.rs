@@ -90,7 +90,7 @@ fn synopsis(page: &mut Vec<u8>, names: &[&str]) -> Result<()> {
     for name in names {
         let usage = usage(name).with_context(|| format!("{name} has no usage"))?;
         for line in usage.synopsis {
-            // What continues a command is indented.
+            // Lines that continue a command are indented.
             let begin = if line.starts_with("sockleak") { ".HP\n" } else { "" };
             page.extend(format!("{begin}{}\n", typed(line)).into_bytes());
         }

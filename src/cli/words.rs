@@ -34,7 +34,7 @@ pub(crate) fn states() -> Words<StateSet> {
     Words { parse: |text| text.parse(), words }
 }
 
-/// What `--explain` explains.
+/// Words that `--explain` explains.
 pub(crate) fn topics() -> Words<Topic> {
     Words { parse: |text| text.parse(), words: || Topic::all().map(Topic::name).collect() }
 }

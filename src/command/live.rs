@@ -1,4 +1,4 @@
-//! What `watch` shows: pages in place on a terminal, blocks below each other elsewhere.
+//! Reports of `watch`: pages in place on a terminal, blocks below each other elsewhere.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -123,7 +123,7 @@ impl<'a> Live<'a> {
         ));
     }
 
-    /// What is said of a report in any case.
+    /// Sentences about a report in any case.
     fn sentences(&self, report: &Report<'_>) -> Vec<String> {
         incomplete(report, self.output.args).into_iter().chain(text::footer(report)).collect()
     }

@@ -125,8 +125,8 @@ impl<'a> Output<'a> {
     }
 }
 
-/// What a single look adds to its rows: who may be a relay, what is stranded, and what may be older
-/// than was asked for.
+/// Sentences that a single look adds to its rows: who may be a relay, what is stranded, and what may be
+/// older than was asked for.
 pub(super) fn beside(report: &Report<'_>, args: &ReportArgs) -> Vec<String> {
     let undated = args.who.min_age.and_then(|least| text::undated(report, least));
     text::hints(report).into_iter().chain(text::footer(report)).chain(undated).collect()

@@ -56,7 +56,7 @@ impl Replacement {
 impl Drop for Replacement {
     fn drop(&mut self) {
         if !self.is_done {
-            // What cannot be written to need not be there.
+            // A file that is not whole need not be there.
             let _ = fs::remove_file(&self.path);
         }
     }

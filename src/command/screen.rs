@@ -94,7 +94,7 @@ impl Screen {
         }
     }
 
-    /// Says something on stderr that stays. What is on the screen is drawn again with the next report.
+    /// Says something on stderr that stays. The next report draws again what was on the screen.
     pub(super) fn note(&mut self, message: impl Display) {
         let is_near = |drawn: &Drawn| self.are_one || drawn.stream == Stream::Stderr;
         if self.drawn.as_ref().is_some_and(is_near) {

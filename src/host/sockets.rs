@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// All of them, in every network namespace; without those in TIME_WAIT, which nobody holds. `None`
-/// where the kernel does not say.
+/// Counts them in every network namespace, without those in TIME_WAIT, which nobody holds; `None` where
+/// the kernel does not say.
 pub fn tcp() -> Option<usize> {
     allocated(&fs::read_to_string("/proc/self/net/sockstat").ok()?)
 }

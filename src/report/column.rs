@@ -71,10 +71,10 @@ impl Column {
 /// Columns that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Columns {
-    /// Those that a format has by default.
+    /// The columns that a format has by default.
     #[default]
     Default,
-    /// These.
+    /// These alone.
     Only(Vec<Column>),
     /// These besides the default.
     Also(Vec<Column>),

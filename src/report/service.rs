@@ -22,19 +22,19 @@ pub struct Service<'a> {
     pub oldest: Oldest,
 }
 
-/// Distinct sockets that have rows. Only those in states that were asked for have no class that counts.
+/// Distinct sockets that have rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
-    /// Those that descriptors hold, and that are leaked, or in states that were asked for;
+    /// Sockets that descriptors hold, and that are leaked, or in states that were asked for;
     pub held: usize,
-    /// those that descriptors hold, and that are stranded;
+    /// sockets that descriptors hold, and that are stranded;
     pub stranded: usize,
-    /// those that wait in the queues of listeners.
+    /// connections that wait in the queues of listeners.
     pub queued: usize,
 }
 
 impl Rows {
-    /// All of them.
+    /// The number of all.
     pub fn all(&self) -> usize {
         self.held + self.stranded + self.queued
     }

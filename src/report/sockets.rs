@@ -71,7 +71,7 @@ struct Place {
     first: u32,
 }
 
-/// What counts of a row.
+/// Facts of a row that are counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Brief {
     /// Which socket of the table.
@@ -220,7 +220,7 @@ impl<'a> Sockets<'a> {
         self.places.chunks(rows).map(move |places| Rows { places: places.iter(), ..all.clone() })
     }
 
-    /// What counts of every row, in no more time than it takes: see [`Brief`].
+    /// The facts that are counted of every row: they take less time than rows do.
     pub(super) fn brief(&self) -> impl Iterator<Item = Brief> {
         let context = self.context;
         self.places.iter().filter_map(move |&Place { index, first, .. }| {

@@ -1,4 +1,4 @@
-//! What people see on a terminal: pages that are redrawn in place, on a pseudo-terminal of a known size,
+//! Views on a terminal: pages that are redrawn in place, on a pseudo-terminal of a known size,
 //! and in tmux.
 
 use std::process::Command;

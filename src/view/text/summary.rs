@@ -60,7 +60,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// How fast the one that leaks fastest does. Those that were forked leak the same sockets.
+    /// The rate of the process that leaks fastest. Forked workers leak the same sockets.
     fn growth(&self) -> Option<f64> {
         let rates = self.processes.iter().filter_map(|process| process.leaked_per_minute);
         rates.max_by(f64::total_cmp)
@@ -148,7 +148,7 @@ fn columns<'a, 'l>(shown: Shown, lines: &[Line<'_>]) -> Vec<Column<'a, &'l Line<
     columns
 }
 
-/// What the descriptors of the fullest process are.
+/// Writes what the descriptors of the fullest process refer to.
 fn descriptors(line: &&Line<'_>, out: &mut Vec<u8>) -> io::Result<()> {
     let Some(process) = line.fullest else {
         return out.write_all(b"-");
