@@ -15,6 +15,7 @@ use crate::host::identity::{Identity, Known};
 use crate::live::health::Incomplete;
 use crate::live::table::Table;
 use crate::report::Report;
+use crate::report::column::{Column, Columns};
 use crate::report::group::{GroupBy, Grouped};
 use crate::report::tests::{
     self, SECOND, end, half_shut, held, now, process, queued, running, sock, table,
@@ -273,7 +274,21 @@ fn names_are_harmless_in_every_format() {
     let evil = "\u{1b}[2J\u{202e}\u{200b}\u{3164}\u{2800}\u{e0041}";
     let plain = "\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}";
     let table = table(&[], [held(7, 3, &sock(1, 1)), process(7, evil)]);
-    let report = report(&table);
+    let identity = Identity {
+        exe: some(evil),
+        cmdline: Some(vec![evil.to_owned(), "a\nb".to_owned()]),
+        user: some(evil),
+        unit: some(evil),
+        known: Known::ALL,
+        ..Identity::UNKNOWN
+    };
+    let mut report = report(&table);
+    report.processes[0].identity = &identity;
+    let whose = [Column::Cmd, Column::Exe, Column::User, Column::Unit];
+    let columns = Columns::Also(whose.to_vec());
+    let wide = Style { columns: Some(&columns), width: Some(400), ..Style::default() };
+    let page = written(|out| text::render_page(&report, wide, Some(24), &[], out));
+    assert_eq!(page.lines().count(), 3, "a newline in an argument makes no line: {page:?}");
     let grouped = Grouped::build(&report, GroupBy::Process);
     let actor = Actor { pid: Some(7), comm: evil.to_owned(), exiting: false };
     let event = events::EventRow::new(transition(Some(actor)), None, now());
@@ -286,6 +301,10 @@ fn names_are_harmless_in_every_format() {
         written(|out| json::render(&grouped, out)),
         written(|out| events::render(&event, out)),
         written(|out| json::render(&event, out)),
+        page,
+        written(|out| csv::render(&report, csv::Style::default(), out)),
+        written(|out| csv::render_groups(&grouped, csv::Style::default(), out)),
+        written(|out| csv::render_record(&event, true, out)),
     ] {
         assert!(text.contains(plain), "{text:?}");
         for c in evil.chars().filter(|c| !c.is_ascii_graphic()) {

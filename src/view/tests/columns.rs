@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::host::identity::Known;
-use crate::report::column::{Column, Columns};
 
 fn text_of(report: &Report<'_>, columns: &Columns) -> Vec<String> {
     let style = Style { headers: true, columns: Some(columns), ..Style::default() };

@@ -4,7 +4,6 @@ use unicode_width::UnicodeWidthStr;
 
 use super::*;
 use crate::host::identity::Known;
-use crate::report::column::{Column, Columns};
 use crate::report::tests::{in_state, query, report_of};
 use crate::report::{Query, Shown};
 use crate::sock::event::Holder;
