@@ -14,7 +14,7 @@ use sockleak::sock::age::Tick;
 use sockleak::sock::decode::decode;
 use sockleak::sock::state::StateSet;
 use sockleak::view::text::Style;
-use sockleak::view::{json, text};
+use sockleak::view::{csv, json, text};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut table = Table::new(StateSet::ALL, Tick { ns: 4_000_000 }, 4);
@@ -57,6 +57,9 @@ fn show_rows(table: &Table, query: &Query, ktime: u64, trend: &mut Trend) {
     let style = Style { headers: true, colour: false, time: true, ..Style::default() };
     let mut out = Vec::new();
     text::render(&report, style, &mut out).expect("a Vec takes everything");
+    let narrow = Style { width: Some(40), ..style };
+    text::render_page(&report, narrow, Some(12), &[], &mut out).expect("likewise");
+    csv::render(&report, csv::Style::default(), &mut out).expect("likewise");
     let below = text::hints(&report).into_iter().chain(text::footer(&report));
     below.for_each(|line| out.extend(line.into_bytes()));
     assert!(!out.iter().any(|&byte| byte < b' ' && byte != b'\n'), "a name acts on a terminal");
