@@ -293,7 +293,7 @@ def main():
         first = first or watch.weight()
     last, lost = watch.weight(), watch.report["lost_events"]
     planters.order("end")
-    watch.process.send_signal(signal.SIGINT)
+    watch.process.send_signal(signal.SIGTERM)
     watch.process.wait()
     print(f"{comparisons} comparisons of {sockets} rows in {minutes:g} min, {watch.reports} reports: "
           f"{differences} differences, {lost} events lost; memory {first[0]} to {last[0]} kB, "
