@@ -33,10 +33,12 @@ demo: build
 # Unit tests without privilege first, then the same sources' tests against the real kernel. The
 # latter fail without root; cargo itself does not need it.
 test: setup
-	@tools/need.sh ss:iproute2 python3:python3 tmux:tmux
+	@tools/need.sh ss:iproute2 python3:python3 tmux:tmux systemd-socket-activate:systemd \
+	    promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
+	    /usr/lib/python3/dist-packages/prometheus_client:python3-prometheus-client
 	cargo test --locked --lib --bins --example assets --test cli
 	cargo build --locked --examples
-	$(if $(AS_ROOT),$(RUNNER)=$(AS_ROOT)) cargo test --locked --test root --test load
+	$(if $(AS_ROOT),$(RUNNER)=$(AS_ROOT)) cargo test --locked --test root --test load --test fleet
 	cargo test --locked --target-dir $(TARGET_DIR) --manifest-path benches/compare/Cargo.toml
 	tools/fuzz.sh 200000
 

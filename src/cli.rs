@@ -2,6 +2,7 @@
 //! what a usage error says. The options of one subcommand are in its own file, in `command`.
 
 mod format;
+mod select;
 mod usage;
 pub(crate) mod value;
 pub(crate) mod words;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use caps::Capability;
 use clap::{Args, ValueHint};
 
-pub use self::format::{Colour, Format, FormatArgs};
+pub use self::format::{Colour, Format, FormatArgs, MetricsArgs};
+pub use self::select::{JudgeArgs, SelectArgs};
 pub use self::usage::one_line;
 use self::words::{ColumnParser, Picked};
 use crate::host::identity::users;
@@ -76,12 +78,9 @@ pub struct WhatArgs {
     /// Example: -s fin-wait-2,last-ack
     #[arg(short, long, value_name = "STATE", value_delimiter = ',', value_parser = words::states())]
     pub state: Vec<StateSet>,
-    /// Count a connection as idle when nothing has moved on it for so long
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = value::duration)]
-    pub idle: Duration,
-    /// Wait so long before the second look at sockets that may be about to be closed
-    #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = value::duration)]
-    pub settle: Duration,
+    /// How they are judged.
+    #[command(flatten)]
+    pub judge: JudgeArgs,
     /// Count sockets by what they have in common, instead of listing them
     #[arg(long, value_name = "WHAT", value_enum)]
     pub group_by: Option<GroupBy>,
@@ -267,11 +266,7 @@ impl ReportArgs {
 
     /// The rules to judge by.
     pub(crate) fn rules(&self) -> Rules {
-        Rules {
-            watched: if self.has_peers() { StateSet::ALL } else { self.states() },
-            idle: nanoseconds(self.what.idle),
-            settle: nanoseconds(self.what.settle),
-        }
+        self.what.judge.rules(if self.has_peers() { StateSet::ALL } else { self.states() })
     }
 
     /// The rows to show.
@@ -297,11 +292,13 @@ impl ReportArgs {
             (self.how.rows.is_some(), "--rows"),
             (!self.how.columns.is_empty(), "--columns"),
             (self.what.summary, "--summary"),
+            (self.what.group_by.is_some(), "--group-by"),
         ];
         let (form, useless) = match self.format.get() {
             Format::Text => return None,
-            Format::Json => ("JSON, which is whole", &options[..]),
-            Format::Csv => ("CSV", &options[2..]),
+            Format::Json => ("JSON, which is whole", &options[..3]),
+            Format::Csv => ("CSV", &options[2..3]),
+            Format::Prometheus => ("metrics", &options[..]),
         };
         let (_, option) = useless.iter().find(|(is_given, _)| *is_given)?;
         Some(format!("'{option}' does nothing to {form}: leave it out, or give --format text"))
@@ -318,14 +315,21 @@ impl ReportArgs {
     }
 
     fn filter(&self) -> Filter {
+        self.who.filter(&self.whose, &self.conn)
+    }
+}
+
+impl WhoArgs {
+    /// The sockets to show.
+    fn filter(&self, whose: &WhoseArgs, conn: &ConnArgs) -> Filter {
         Filter {
-            min_age: self.who.min_age,
-            pid: self.who.pid.clone(),
-            comm: self.who.comm.clone(),
-            uid: [&self.who.uid[..], &self.who.user].concat(),
-            whose: self.whose.get(),
-            not: self.who.not.clone(),
-            ..self.conn.filter()
+            min_age: self.min_age,
+            pid: self.pid.clone(),
+            comm: self.comm.clone(),
+            uid: [&self.uid[..], &self.user].concat(),
+            whose: whose.get(),
+            not: self.not.clone(),
+            ..conn.filter()
         }
     }
 }
@@ -342,11 +346,6 @@ impl WhoseArgs {
             ..Whose::default()
         }
     }
-}
-
-/// Durations on the command line are at most a hundred years.
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl ConnArgs {

@@ -25,7 +25,8 @@
 //! | --- | --- |
 //! | [`command`], [`exit`] | a subcommand each: options and wiring; how a run ends |
 //! | [`cli`] | options that subcommands share, and parsers of their values |
-//! | [`view`] | text, CSV, JSON, events: a file for each format; it takes a finished value and writes bytes |
+//! | [`export`] | the HTTP server of `sockleak export`, and what it logs |
+//! | [`view`] | text, CSV, JSON, metrics, events: a file for each format; it takes a finished value and writes bytes |
 //! | [`doctor`] | what this host allows: facts, checks, self-test |
 //! | [`report`] | the one input of every view: rows, filters, groups, trends |
 //! | [`probe`] | the only room that names libbpf: load, attach, ring, scan (`probe/scan.rs` explains it) |
@@ -49,6 +50,7 @@ pub mod cli;
 pub mod command;
 pub mod doctor;
 pub mod exit;
+pub mod export;
 pub mod host;
 pub mod live;
 pub mod probe;

@@ -26,6 +26,19 @@ pub enum Format {
     Json,
     /// A record for each row, as RFC 4180 has it
     Csv,
+    /// Metrics for Prometheus, in text format 0.0.4: only list has them
+    Prometheus,
+}
+
+/// How much of a report becomes metrics.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct MetricsArgs {
+    /// Give so many groups of processes metrics of their own: those that leak most
+    ///
+    /// A group is all processes of the same name in the same unit or container. All others together are
+    /// named (other).
+    #[arg(long, value_name = "GROUPS", default_value_t = 30, help_heading = super::HOW)]
+    pub top: usize,
 }
 
 /// When to use colours.

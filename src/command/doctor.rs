@@ -4,7 +4,7 @@ use std::io;
 
 use anyhow::Result;
 
-use super::output::{note, reader_has_gone};
+use super::output::{has_no_metrics, note, reader_has_gone};
 use crate::cli::{BtfArgs, Format, FormatArgs};
 use crate::doctor::checks::checks;
 use crate::doctor::facts::Facts;
@@ -32,6 +32,9 @@ impl Args {
             );
             return Ok(Exit::Usage);
         }
+        if has_no_metrics(&self.format) {
+            return Ok(Exit::Usage);
+        }
         let btf = self.btf.file.clone();
         let facts = Facts::gather(btf.as_deref());
         let kernel = facts.types.as_ref().map_or(KernelFacts::all(), |types| types.kernel);
@@ -44,7 +47,7 @@ impl Args {
         };
         reader_has_gone(match self.format.get() {
             Format::Text => doctor::render(&diagnosis, &mut io::stdout()),
-            Format::Json | Format::Csv => json::render(&diagnosis, &mut io::stdout()),
+            _ => json::render(&diagnosis, &mut io::stdout()),
         })?;
         Ok(match diagnosis.is_fit() {
             true => Exit::Clean,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::output::{note, reader_has_gone};
+use super::output::{has_no_metrics, note, reader_has_gone};
 use crate::cli::{ConnArgs, Format, FormatArgs, HOW, KernelArgs, WHAT, words};
 use crate::exit::Exit;
 use crate::host::clock::Moment;
@@ -50,6 +50,9 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
+        if has_no_metrics(&self.format) {
+            return Ok(Exit::Usage);
+        }
         let mut probe = Probe::open(&Config {
             watched: StateSet::CLOSE_WAIT,
             transitions: self.transitions(),
@@ -116,7 +119,9 @@ impl Args {
     ) -> io::Result<()> {
         match self.format.get() {
             Format::Text => rows.try_for_each(|row| render(&row, out))?,
-            Format::Json => rows.try_for_each(|row| json::render(&row, out))?,
+            Format::Json | Format::Prometheus => {
+                rows.try_for_each(|row| json::render(&row, out))?
+            }
             Format::Csv => rows.try_for_each(|row| {
                 csv::render_record(&row, !std::mem::replace(has_names, true), out)
             })?,

@@ -5,6 +5,10 @@ use crate::host::privilege;
 pub(super) const EXIT_CODES: &str = "\
 Exit codes: 0 nothing leaked, 1 leaked, 2 usage, 3 could not run, 4 the answer may be incomplete.";
 
+/// Exit codes of a monitoring plugin.
+pub const CHECK_CODES: &str = "\
+Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN: the answer may be incomplete, or there is none.";
+
 /// The way in which people write a command.
 pub struct Usage {
     /// The subcommand.
@@ -18,7 +22,7 @@ pub struct Usage {
 const SELECTION: &str = "[-p PID,…] [-c NAME,…] [--port PORT,…] [--min-age DURATION] [OPTION…]";
 
 /// Every subcommand.
-pub const USAGES: [Usage; 5] = [
+pub const USAGES: [Usage; 7] = [
     Usage {
         name: "watch",
         synopsis: &[
@@ -58,6 +62,39 @@ pub const USAGES: [Usage; 5] = [
             ("sockleak list --group-by remote", "Count leaks by the address of the peer"),
             ("sockleak list -n 20 -o +since,received", "Show the twenty oldest, with more columns"),
             ("sockleak list --format csv -O leaks.csv", "Keep all rows for a spreadsheet"),
+        ],
+    },
+    Usage {
+        name: "export",
+        synopsis: &[
+            "sockleak export [--listen ADDRESS] [--interval DURATION] [--top GROUPS]",
+            SELECTION,
+        ],
+        examples: &[
+            ("sockleak export", "Serve http://127.0.0.1:9736/metrics"),
+            (
+                "sockleak export --listen 0.0.0.0:9736 --not verdict=data-unread",
+                "Serve other hosts, without what idle pools leave unread",
+            ),
+            (
+                "sockleak list --format prometheus --min-age 1m -O \
+                 /var/lib/prometheus/node-exporter/sockleak.prom",
+                "Do without a daemon: write a file for node_exporter, from a timer",
+            ),
+        ],
+    },
+    Usage {
+        name: "check",
+        synopsis: &[
+            "sockleak check [-w SOCKETS] [-c SOCKETS] [--warn-exhaustion DURATION]",
+            "[-p PID,…] [--comm NAME,…] [--port PORT,…] [--min-age DURATION] [OPTION…]",
+        ],
+        examples: &[
+            ("sockleak check -w 50 -c 500", "Warn of more than 50 leaks, of more than 500 loudly"),
+            (
+                "sockleak check -w 50 -c 500 --warn-exhaustion 4h",
+                "Warn also of a process that will be out of descriptors within four hours",
+            ),
         ],
     },
     Usage {
@@ -105,6 +142,10 @@ pub(super) fn help(name: &str) -> String {
     match name {
         "doctor" => text + "\n" + &privilege::manual(),
         "completions" => text,
+        "export" => {
+            text + "\nExit codes: 0 after a signal, 2 usage, 3 could not run, or no longer."
+        }
+        "check" => text + "\n" + CHECK_CODES,
         _ => text + "\n" + EXIT_CODES,
     }
 }

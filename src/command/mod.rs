@@ -1,9 +1,11 @@
 //! The subcommands. Each has a file with its options and what it does, and one arm in [`Cli::run`].
 
 mod asked;
+mod check;
 mod completions;
 mod doctor;
 mod events;
+mod export;
 mod list;
 mod live;
 pub mod manual;
@@ -12,13 +14,15 @@ mod replace;
 mod screen;
 mod watch;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use self::manual::EXIT_CODES;
-use self::output::reader_has_gone;
+use self::output::{note, reader_has_gone};
 use crate::cli::{WHAT, words};
 use crate::exit::Exit;
 use crate::sock::explain::Topic;
@@ -63,6 +67,22 @@ enum Command {
     /// Show what is leaked now, and exit
     #[command(after_help = EXIT_CODES, after_long_help = manual::help("list"))]
     List(Box<list::Args>),
+    /// Serve metrics of what is leaked to Prometheus
+    ///
+    /// Each interval a report is made; /metrics answers with the last one, in text format 0.0.4, and
+    /// never scans. /-/ready answers 503 before the first report, /-/healthy while reports do not come.
+    /// The log has a line when a process begins to leak, and one when that ends. A signal ends it with
+    /// exit code 0.
+    #[command(mut_arg("min_age", |arg| arg.default_value("1m")))]
+    #[command(after_long_help = manual::help("export"))]
+    Export(Box<export::Args>),
+    /// Answer Nagios, Icinga or Zabbix: one line with performance data, and an exit code
+    ///
+    /// All of it is on stdout: usage errors, too, and what prevents an answer; these are UNKNOWN.
+    #[command(after_help = manual::CHECK_CODES, after_long_help = manual::help("check"))]
+    #[command(mut_arg("min_age", |arg| arg.default_value("1m")))]
+    #[command(mut_arg("comm", |arg| arg.short(None)))]
+    Check(Box<check::Args>),
     /// Show every TCP state transition as it happens
     ///
     /// A PID is shown only for transitions that the running task makes: connect() leaving CLOSE,
@@ -87,17 +107,31 @@ impl Cli {
     ///
     /// # Errors
     /// Where the kernel side cannot run, or stdout does not take the answer.
-    pub fn run(&self) -> Result<Exit> {
+    pub fn run(&self) -> Result<ExitCode> {
         if let Some(topic) = self.explain {
-            return explain(topic);
+            return explain(topic).map(ExitCode::from);
         }
-        match &self.command {
+        let exit = match &self.command {
             None => self.watch.run(),
             Some(Command::Watch(args)) => args.run(),
             Some(Command::List(args)) => args.run(),
             Some(Command::Events(args)) => args.run(),
             Some(Command::Doctor(args)) => args.run(),
             Some(Command::Completions(args)) => args.run(),
+            Some(Command::Export(args)) => args.run(),
+            Some(Command::Check(args)) => return Ok(args.run()),
+        };
+        exit.map(ExitCode::from)
+    }
+
+    /// Refuses a command line, in the words of the subcommand that it asks for.
+    pub fn refuse(arguments: impl IntoIterator<Item = OsString>, problem: &str) -> ExitCode {
+        match arguments.into_iter().nth(1) {
+            Some(subcommand) if subcommand == "check" => check::unknown(problem),
+            _ => {
+                note(problem);
+                Exit::Usage.into()
+            }
         }
     }
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::asked::Asked;
-use crate::cli::{Format, ReportArgs};
-use crate::host::pidns;
+use crate::cli::{Format, FormatArgs, MetricsArgs, ReportArgs};
 use crate::host::terminal::Size;
+use crate::host::{kernel, pidns};
 use crate::report::Report;
 use crate::report::column::Columns;
 use crate::report::group::Grouped;
 use crate::report::row::Ownership;
 use crate::view::text::Style;
-use crate::view::{csv, json, text};
+use crate::view::{csv, json, prometheus, text};
 
 /// A scan that is older than so many intervals is called old.
 const INTERVALS: u32 = 3;
@@ -68,6 +68,8 @@ impl<'a> Output<'a> {
             (Format::Json, Some(grouped)) => json::render(grouped, out)?,
             (Format::Csv, None) => csv::render(report, self.csv_style(), out)?,
             (Format::Csv, Some(grouped)) => csv::render_groups(grouped, self.csv_style(), out)?,
+            // Only `list` has it, and writes it by `write_metrics`.
+            (Format::Prometheus, _) => {}
             (Format::Text, _) if args.what.summary => {
                 text::render_page(report, self.style(None), None, &[], out)?;
             }
@@ -123,6 +125,29 @@ impl<'a> Output<'a> {
         let time = self.interval.is_some();
         csv::Style { headers, time, columns: Some(&self.columns), rows: how.rows }
     }
+}
+
+/// Writes a report as metrics.
+pub(super) fn write_metrics(
+    report: &Report<'_>,
+    metrics: MetricsArgs,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut buffered = io::BufWriter::new(out);
+    prometheus::render(report, metrics.top, &kernel::release(), &mut buffered)?;
+    buffered.flush()
+}
+
+/// Says that a subcommand has no metrics, if it is asked for them.
+pub(super) fn has_no_metrics(format: &FormatArgs) -> bool {
+    let asks = format.get() == Format::Prometheus;
+    if asks {
+        note(
+            "invalid value 'prometheus' for '--format <FORMAT>': metrics are of one report; try \
+             `sockleak list` or `sockleak export`",
+        );
+    }
+    asks
 }
 
 /// Sentences that a single look adds to its rows: who may be a relay, what is stranded, and what may be

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::asked::{self, Asked};
 use super::live::Live;
-use super::output::{note, out_of_sight, reader_has_gone};
+use super::output::{has_no_metrics, note, out_of_sight, reader_has_gone};
 use crate::cli::{HOW, KERNEL, ReportArgs, value};
 use crate::exit::Exit;
 use crate::host::clock::Moment;
@@ -50,6 +50,9 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
         let args = &self.report;
+        if has_no_metrics(&args.format) {
+            return Ok(Exit::Usage);
+        }
         let mut query = args.query();
         if let Some(wrong) = args.contradiction() {
             note(wrong);

@@ -4,10 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::utsname::uname;
-
 use crate::host::privilege::{self, CORE, FEATURES, Feature, Missing};
-use crate::host::{clock, pidns, seccomp};
+use crate::host::{clock, kernel, pidns, seccomp};
 use crate::probe::KernelTypes;
 use crate::probe::variants::KernelFacts;
 
@@ -75,14 +73,9 @@ pub struct Files {
 impl Facts {
     /// Gathers them, on this host, with this file for its BTF if it needs one.
     pub fn gather(btf: Option<&Path>) -> Self {
-        let names = uname().ok();
-        let name = |get: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
-            let found = names.as_ref().map(|names| get(names).to_string_lossy().into_owned());
-            found.unwrap_or_else(|| "unknown".to_owned())
-        };
         Self {
-            release: name(|names| names.release()),
-            machine: name(|names| names.machine()),
+            release: kernel::release(),
+            machine: kernel::machine(),
             types: KernelTypes::of_kernel(btf)
                 .map(|types| Types::of(&types))
                 .map_err(|error| error.to_string()),

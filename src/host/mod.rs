@@ -5,6 +5,8 @@
 
 pub mod clock;
 pub mod identity;
+pub mod journal;
+pub mod kernel;
 pub mod limits;
 pub mod netns;
 pub mod pidns;

@@ -184,6 +184,19 @@ pub struct Health {
     pub lost_events: u64,
     /// When the last scan began: ns, `CLOCK_MONOTONIC`; 0 if there was none.
     pub scanned: u64,
+    /// How many scans there were, and what they took.
+    pub scans: Scans,
+}
+
+/// Scans since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scans {
+    /// How many there were.
+    pub total: u64,
+    /// How long the last one took.
+    pub duration: Duration,
+    /// The CPU time that all of them took.
+    pub cpu: Duration,
 }
 
 #[cfg(test)]

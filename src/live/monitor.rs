@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::health::{Health, Incomplete};
+use super::health::{Health, Incomplete, Scans};
 use super::schedule::{Budget, Needs, Reason, Schedule};
 use super::source::{Cut, Source, Walked};
 use super::table::{CAPACITY, Queue, Table};
@@ -41,6 +41,7 @@ pub struct Monitor<S> {
     namespaces: Option<BTreeSet<u32>>,
     /// When the last scan began.
     scanned: u64,
+    scans: Scans,
     /// True if sockets wait for a scan that the budget does not allow yet.
     is_overdue: bool,
     /// How many of the processes that are asked for have files in the tables of io_urings.
@@ -59,6 +60,7 @@ impl<S: Source> Monitor<S> {
             cut: Cut::default(),
             namespaces: None,
             scanned: 0,
+            scans: Scans::default(),
             is_overdue: false,
             with_rings: 0,
         }
@@ -227,7 +229,12 @@ impl<S: Source> Monitor<S> {
             let age = Duration::from_nanos(clock::ktime().saturating_sub(self.scanned));
             incomplete.push(Incomplete::ScanOverdue { age, cost: self.schedule.cost() });
         }
-        Health { incomplete, lost_events: losses.events(), scanned: self.scanned }
+        Health {
+            incomplete,
+            lost_events: losses.events(),
+            scanned: self.scanned,
+            scans: self.scans,
+        }
     }
 
     fn has_lost_events(&self) -> bool {
@@ -250,6 +257,15 @@ impl<S: Source> Monitor<S> {
 
     /// Scans every file; and for what that has missed, or `everywhere`, every connection.
     fn scan(&mut self, everywhere: bool) -> Result<(), S::Error> {
+        let (began, cpu) = (clock::monotonic(), clock::cpu_time());
+        self.scan_uncounted(everywhere)?;
+        self.scans.total += 1;
+        self.scans.duration = clock::monotonic().saturating_sub(began);
+        self.scans.cpu += clock::cpu_time().saturating_sub(cpu);
+        Ok(())
+    }
+
+    fn scan_uncounted(&mut self, everywhere: bool) -> Result<(), S::Error> {
         // A program that has just seen the old value may still hold an entry back, and its exit: a row
         // that is over stays until the next scan then, which rows bring about.
         self.source.hold_back(false);

@@ -12,7 +12,8 @@ use ipnet::IpNet;
 pub use self::whose::{Pattern, PodName, Whose, has_exe, is_in_container, is_in_unit};
 use super::row::{AgeIs, Holders, Ownership, SocketRow};
 use crate::host::identity::{Identity, users};
-use crate::sock::conn::Endpoint;
+use crate::live::table::{Queue, Table};
+use crate::sock::conn::{Conn, Endpoint};
 use crate::sock::event::Process;
 use crate::sock::leak::Verdict;
 use crate::sock::state::StateSet;
@@ -59,6 +60,19 @@ impl Filter {
     /// Returns true if the row is shown.
     pub fn matches(&self, row: &SocketRow<'_>) -> bool {
         self.is_old_enough(row) && self.matches_socket(row) && self.matches_a_process(&row.holders)
+    }
+
+    /// Returns true if an accept queue may hold rows that are shown. Age and verdict are those of
+    /// connections: they exclude no queue.
+    pub fn matches_queue(&self, table: &Table, queue: &Queue) -> bool {
+        let Conn { local, remote, netns } = queue.listener.conn;
+        let is_known = |known: &Self| {
+            let is_on_listeners = known.verdict.is_empty() && known.state.is_empty();
+            is_on_listeners && known.matches_queue(table, queue)
+        };
+        self.matches_conn(&local, &remote, netns)
+            && self.matches_a_process(&Holders::new(table, None, &queue.holders))
+            && !self.not.iter().any(is_known)
     }
 
     /// Returns true if it has a condition on processes.

@@ -95,8 +95,7 @@ impl Grouped {
             }
             group.count += 1;
             group.oldest_age = group.oldest_age.max(row.lasting());
-            let verdict = row.verdict.map_or("unknown", |verdict| verdict.name());
-            *group.verdicts.entry(verdict).or_default() += 1;
+            *group.verdicts.entry(row.verdict_name()).or_default() += 1;
         }
         let mut groups: Vec<_> = groups.into_values().map(|(group, _)| group).collect();
         groups.sort_by_key(|group| Reverse((group.count, group.oldest_age)));
@@ -144,7 +143,7 @@ fn key(row: &SocketRow<'_>, by: GroupBy, identity: Option<&Identity>) -> String 
         },
         GroupBy::Listener => row.local.to_string(),
         GroupBy::Remote => row.remote.addr().to_string(),
-        GroupBy::Verdict => row.verdict.map_or("unknown", |verdict| verdict.name()).to_owned(),
+        GroupBy::Verdict => row.verdict_name().to_owned(),
         GroupBy::State => row.state.name().to_owned(),
     }
 }

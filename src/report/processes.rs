@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::counts::{Counts, OfListener, OfProcess};
+use super::filter::Filter;
 use super::row::{Oldest, is_zero};
 use super::sockets::{by_process, oldest};
 use crate::host::identity::{Identity, Named};
@@ -125,6 +126,21 @@ pub struct ListenerRow<'a> {
     pub unaccepted: usize,
 }
 
+/// The accept queue of a listener, whatever waits in it.
+#[derive(Clone, Debug)]
+pub struct QueueRow<'a> {
+    /// Where it listens.
+    pub local: Endpoint,
+    /// The process that has it open, of several the oldest; where the last scan has seen it.
+    pub process: Option<Named<'a>>,
+    /// Its unit, its container and its pod.
+    pub identity: &'a Identity,
+    /// How many connections wait.
+    pub backlog: u32,
+    /// How many may.
+    pub max_backlog: u32,
+}
+
 /// A process that has a listener open.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListenerHolder<'a> {
@@ -238,6 +254,26 @@ pub(super) fn listeners<'a>(table: &'a Table, counts: &Counts) -> Vec<ListenerRo
     let mut rows: Vec<_> = table.queues().filter_map(row).collect();
     rows.sort_by_key(|row| (Reverse(row.never_accepted + row.unaccepted), row.sock));
     rows
+}
+
+/// The accept queues that pass a filter.
+pub(super) fn queues<'a>(table: &'a Table, filter: &Filter) -> Vec<QueueRow<'a>> {
+    let row = |queue: &'a Queue| {
+        let pid = oldest(table, &queue.holders)?.pid;
+        let listener = &queue.listener;
+        let named = |process: &'a Process| {
+            let Process { start_boottime, comm, uid, .. } = process;
+            Named { pid, start_boottime: *start_boottime, comm, uid: *uid }
+        };
+        Some(QueueRow {
+            local: listener.conn.local,
+            process: table.process(pid).map(named),
+            identity: &UNKNOWN,
+            backlog: listener.backlog,
+            max_backlog: listener.max_backlog,
+        })
+    };
+    table.queues().filter(|queue| filter.matches_queue(table, queue)).filter_map(row).collect()
 }
 
 fn comm(table: &Table, pid: Pid) -> Option<&str> {

@@ -13,6 +13,8 @@ use crate::sock::leak::{Class, Verdict};
 use crate::sock::name;
 use crate::sock::state::State;
 
+/// The word for sockets without a verdict, where they are counted by verdict.
+pub const UNKNOWN_VERDICT: &str = "unknown";
 /// A farewell is short: a TLS `close_notify`, an HTTP 408, an FTP 421.
 const FAREWELL_BYTES: u32 = 1_024;
 
@@ -184,6 +186,11 @@ impl SocketRow<'_> {
     /// Returns true if idleness counts, and not how long the socket is in its state.
     pub fn is_by_idleness(&self) -> bool {
         is_by_idleness(self.state, self.verdict)
+    }
+
+    /// The word under which it is counted.
+    pub fn verdict_name(&self) -> &'static str {
+        self.verdict.map_or(UNKNOWN_VERDICT, Verdict::name)
     }
 
     /// The length of time that counts: the one that is shown, sorted by, and filtered by.

@@ -12,6 +12,8 @@ use crate::sock::event::Pid;
 const WINDOW: usize = 60;
 /// And at the least.
 const ENOUGH: usize = 10;
+/// Leaks that are older than this (ns) say nothing of the present rate.
+const LONGEST_HISTORY: u64 = 1_800_000_000_000;
 
 /// A process, by its number and when it began: numbers are given again.
 pub type Named = (Pid, u64);
@@ -55,6 +57,31 @@ impl Trend {
     /// How a process changes, if there are enough samples to say so.
     pub fn of(&self, process: Named) -> Option<Growth> {
         let samples = self.samples.get(&process).filter(|samples| samples.len() >= ENOUGH)?;
+        Growth::through(samples)
+    }
+}
+
+impl Growth {
+    /// How a process has changed that now has leaks of these ages (ns), all of at least `youngest`: since
+    /// the oldest one began, but for half an hour at the most. It takes [`ENOUGH`] leaks to say so. Those that
+    /// were closed meanwhile are not among them, and make the growth seem larger.
+    pub fn of_ages(ages: &[u64], youngest: u64) -> Option<Self> {
+        let oldest = ages.iter().copied().max()?.min(LONGEST_HISTORY);
+        let span = oldest.saturating_sub(youngest);
+        let recent = ages.iter().filter(|&&age| age <= oldest).count();
+        if recent < ENOUGH || span == 0 {
+            return None;
+        }
+        let sample = |at: usize| {
+            let ago = youngest as f64 + span as f64 * at as f64 / (WINDOW - 1) as f64;
+            let leaked = ages.iter().filter(|&&age| age as f64 >= ago).count();
+            (-ago / 60e9, leaked as f64)
+        };
+        Self::through(&(0..WINDOW).map(sample).collect())
+    }
+
+    /// A straight line through samples: minutes, and leaked sockets.
+    fn through(samples: &VecDeque<(f64, f64)>) -> Option<Self> {
         let n = samples.len() as f64;
         let mean_x = samples.iter().map(|(x, _)| x).sum::<f64>() / n;
         let mean_y = samples.iter().map(|(_, y)| y).sum::<f64>() / n;
@@ -67,7 +94,7 @@ impl Trend {
         }
         let slope = sum(&|x, y| x * y) / spread;
         let error = (sum(&|x, y| (y - slope * x).powi(2)) / (n - 2.0) / spread).sqrt();
-        Some(Growth { per_minute: rounded(slope), is_growing: slope > 2.0 * error && slope > 0.0 })
+        Some(Self { per_minute: rounded(slope), is_growing: slope > 2.0 * error && slope > 0.0 })
     }
 }
 
@@ -118,6 +145,25 @@ mod tests {
     fn only_the_window_counts() {
         let growth = trend(std::iter::repeat_n(0, 100).chain((0..60).map(|n| n + 1))).unwrap();
         assert_eq!(growth.per_minute, 60.0);
+    }
+
+    #[test]
+    fn ages_tell_of_the_past() {
+        let minutes = |minutes: u64| minutes * 60 * SECOND;
+        let steady: Vec<_> = (1..=30).map(minutes).collect();
+        let growth = Growth::of_ages(&steady, minutes(1)).unwrap();
+        assert!(growth.is_growing && (growth.per_minute - 1.0).abs() < 0.05, "{growth:?}");
+        let old: Vec<_> = (0..50).map(|n| minutes(600) + n).collect();
+        assert_eq!(Growth::of_ages(&old, minutes(1)), None, "nothing new for hours");
+        let few: Vec<_> = (1..=9).map(minutes).collect();
+        assert_eq!(Growth::of_ages(&few, minutes(1)), None);
+        assert_eq!(Growth::of_ages(&[minutes(1); 20], minutes(1)), None, "all at once");
+        assert_eq!(Growth::of_ages(&[], 0), None);
+        // Ten a minute for ten minutes, after a day with a leak each hour.
+        let ages: Vec<_> = (1..=24).map(|hour| minutes(60 * hour)).collect();
+        let ages: Vec<_> = ages.into_iter().chain((10..110).map(|n| minutes(1) * n / 10)).collect();
+        let growth = Growth::of_ages(&ages, minutes(1)).unwrap();
+        assert!(growth.is_growing && growth.per_minute > 2.0, "{growth:?}");
     }
 
     #[test]

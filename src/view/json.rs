@@ -29,6 +29,7 @@ pub fn render_report(report: &Report<'_>, out: &mut impl Write) -> io::Result<()
         sockets: report.sockets.none(),
         processes: report.processes.clone(),
         listeners: report.listeners.clone(),
+        queues: Vec::new(),
         stranded: report.stranded.clone(),
         stranded_in: Vec::new(),
         ..*report

@@ -152,7 +152,8 @@ fn what_concerns_other_namespaces_is_no_reason() {
     let table = table(&[], []);
     let in_netns_5 = Incomplete::QueueTruncated { listener: end(1, 80), netns: 5, bound: 9 };
     let incomplete = vec![in_netns_5, Incomplete::WalkTruncated];
-    let health = Health { incomplete, lost_events: 3, scanned: NOW - 2 * SECOND };
+    let health =
+        Health { incomplete, lost_events: 3, scanned: NOW - 2 * SECOND, ..Health::default() };
     let report = |netns| {
         let query = Query { filter: Filter { netns, ..Filter::default() }, ..query() };
         Report::build(&table, &query, None, now(), health.clone())
