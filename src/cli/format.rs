@@ -37,6 +37,8 @@ pub struct MetricsArgs {
     ///
     /// A group is all processes of the same name in the same unit or container. All others together are
     /// named (other).
+    ///
+    /// Example: --top 100
     #[arg(long, value_name = "GROUPS", default_value_t = 30, help_heading = super::HOW)]
     pub top: usize,
 }

@@ -12,6 +12,7 @@ use crate::sock::state::StateSet;
 
 /// How sockets are judged.
 #[derive(Debug, Args)]
+#[command(next_help_heading = super::WHAT)]
 pub struct JudgeArgs {
     /// Count a connection as idle when nothing has moved on it for so long
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = value::duration)]

@@ -28,6 +28,8 @@ pub(super) struct Args {
     /// Warn when a process will be out of descriptors sooner than this, if it leaks on as in the past
     /// half hour
     ///
+    /// Example: --warn-exhaustion 4h
+    ///
     /// The rate is that of the leaks which are there now, by their ages. It takes ten in half an
     /// hour to tell.
     #[arg(long, value_name = "DURATION", value_parser = value::duration, help_heading = HOW)]

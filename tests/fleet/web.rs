@@ -28,12 +28,24 @@ pub(crate) fn talk(mut stream: impl Read + Write, request: &str) -> Answer {
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8(answer).unwrap();
     let (header, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let body = if header.contains("chunked") { unchunked(body) } else { body.to_owned() };
     let status = header.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Answer {
-        status: status.unwrap_or(0),
-        header: header.to_ascii_lowercase(),
-        body: body.to_owned(),
+    Answer { status: status.unwrap_or(0), header: header.to_ascii_lowercase(), body }
+}
+
+/// A body that came in chunks: each has its size on a line of its own.
+fn unchunked(body: &str) -> String {
+    let mut rest = body;
+    let mut whole = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole += &after[..size];
+        rest = after[size..].trim_start_matches("\r\n");
+        if size == 0 {
+            break;
+        }
     }
+    whole
 }
 
 pub(crate) fn connect(address: &str) -> TcpStream {
