@@ -7,13 +7,15 @@ VERSION    := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1
 SOCKLEAK   := $(TARGET_DIR)/release/sockleak
 STATIC     := $(TARGET_DIR)/static/sockleak
 ASSETS     := $(TARGET_DIR)/assets
+# For tests: programs of PyPI's.
+VENV       := $(TARGET_DIR)/venv
 AS_ROOT    := $(if $(filter 0,$(shell id -u)),,sudo)
 # How cargo is told to run test programs as root.
 RUNNER     := CARGO_TARGET_$(subst -,_,$(shell echo $(TRIPLE) | tr a-z A-Z))_RUNNER
 MAX_SIZE   := 5000000
 DIST       := sockleak-$(VERSION)-$(TRIPLE)
 
-.PHONY: setup build run demo test check assets install static dist test-kernels bench soak clean
+.PHONY: setup build run demo test check assets install static dist deb image test-kernels bench soak clean
 
 # What the build needs. `libelf` and `zlib` have no program to look for, so their headers stand in.
 setup:
@@ -35,7 +37,11 @@ demo: build
 test: setup
 	@tools/need.sh ss:iproute2 python3:python3 tmux:tmux systemd-socket-activate:systemd \
 	    promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
-	    /usr/lib/python3/dist-packages/prometheus_client:python3-prometheus-client
+	    /usr/lib/python3/dist-packages/prometheus_client:python3-prometheus-client \
+	    kubectl:kubernetes-client
+	@test -x $(VENV)/bin/kubernetes-validate || { \
+	    python3 -m venv $(VENV) || { tools/need.sh /python3-venv:python3-venv; python3 -m venv $(VENV); }; \
+	    $(VENV)/bin/pip install --quiet kubernetes-validate==1.37.0; }
 	cargo test --locked --lib --bins --example assets --test cli
 	cargo build --locked --examples
 	$(if $(AS_ROOT),$(RUNNER)=$(AS_ROOT)) cargo test --locked --test root --test load --test fleet
@@ -86,6 +92,23 @@ dist: static assets
 	    --mtime=@$$(git log -1 --format=%ct) -cf - $(DIST) | gzip -9n >$(DIST).tar.gz
 	cd $(TARGET_DIR)/dist && sha256sum $(DIST).tar.gz >$(DIST).tar.gz.sha256
 	rm -r $(TARGET_DIR)/dist/$(DIST)
+
+# A Debian package of the static binary. Its units are there, and are not enabled.
+deb: static assets
+	command -v cargo-deb >/dev/null || cargo install --quiet --locked cargo-deb
+	rm -rf target/stage
+	mkdir -p target/stage
+	cp -r $(STATIC) $(ASSETS)/man $(ASSETS)/completions target/stage
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) cargo deb --no-build --no-strip --output $(TARGET_DIR)/deb/
+	@ls -l $(TARGET_DIR)/deb/*.deb
+
+# An image of the static binary, with podman or docker.
+ENGINE := $(or $(shell command -v podman),docker)
+image: static
+	rm -rf $(TARGET_DIR)/image
+	mkdir -p $(TARGET_DIR)/image
+	cp $(STATIC) deploy/container/Dockerfile $(TARGET_DIR)/image
+	$(AS_ROOT) $(ENGINE) build --tag sockleak:$(VERSION) $(TARGET_DIR)/image
 
 test-kernels: static
 	SOCKLEAK=$(STATIC) tests/vm/kernels.sh

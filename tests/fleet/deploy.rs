@@ -63,6 +63,33 @@ fn alert_rules_do_what_they_say() {
     run("promtool", &["test", "rules", &path("sockleak.rules.test.yml")]);
 }
 
+/// Strictly: a field that Kubernetes does not know is an error.
+#[test]
+fn kubernetes_takes_what_kustomize_makes() {
+    // `make test` puts it there: target/<profile>/deps/NAME is this test.
+    let test = std::env::current_exe().unwrap();
+    let validate = test.ancestors().nth(3).unwrap().join("venv/bin/kubernetes-validate");
+    let validate = validate.to_str().unwrap();
+    let folder = std::env::temp_dir().join(format!("sockleak-kustomize-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for overlay in ["base", "seccomp"] {
+        let path = deploy("kubernetes").join(overlay);
+        let made = run("kubectl", &["kustomize", path.to_str().unwrap()]).stdout;
+        let file = folder.join(format!("{overlay}.yaml"));
+        std::fs::write(&file, &made).unwrap();
+        run(validate, &["--strict", "--quiet", file.to_str().unwrap()]);
+        let wrong = String::from_utf8(made).unwrap().replace("hostPID", "hostPid");
+        std::fs::write(&file, wrong).unwrap();
+        let refusal = Command::new(validate).args(["--strict", file.to_str().unwrap()]).output();
+        assert!(!refusal.unwrap().status.success(), "it does not look");
+    }
+    // The operator's own resource is in no schema: what stands beside it is.
+    let made = run("kubectl", &["kustomize", deploy("kubernetes/podmonitor").to_str().unwrap()]);
+    let made = String::from_utf8(made.stdout).unwrap();
+    assert!(made.contains("kind: PodMonitor") && made.contains("honorLabels: true"), "{made}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 /// What Docker, podman and the kubelet read: an allowlist, that lets bpf() pass.
 #[test]
 fn the_seccomp_profile_is_an_allowlist() {
