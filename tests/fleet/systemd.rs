@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::common::lines::Running;
 use crate::common::tool::binary;
-use crate::common::{DEADLINE, Kind, Leaker, wait_until};
+use crate::common::{Cgroups, DEADLINE, Kind, Leaker, wait_until};
 use crate::web::{Exporter, free_port, get};
 
 /// A datagram socket in a folder of its own.
@@ -108,7 +108,9 @@ fn field<'a>(datagram: &'a [u8], name: &str) -> Option<&'a str> {
 
 #[test]
 fn its_lines_have_fields_in_the_journal() {
+    let mut cgroups = Cgroups::unified();
     let mut leaker = Leaker::listening();
+    cgroups.put("shop.service", leaker.pid);
     let mailbox = Mailbox::new("journal");
     let mut command = Command::new("unshare");
     let script = r#"
@@ -127,12 +129,14 @@ fn its_lines_have_fields_in_the_journal() {
     let pid = leaker.pid.to_string();
     let begin = mailbox.wait_for("a begin", |line| message(line).contains(" leaks "));
     assert_eq!((field(&begin, "PRIORITY"), field(&begin, "PID")), (Some("4"), Some(&*pid)));
+    assert_eq!(field(&begin, "UNIT"), Some("shop.service"));
     leaker.close_all();
     let end = mailbox.wait_for("an end", |line| message(line).contains(" leaks no more"));
     assert_eq!((field(&end, "PRIORITY"), field(&end, "PID")), (Some("6"), Some(&*pid)));
     assert_eq!(exporter.stderr(), "", "nothing is said twice");
     exporter.signal(Signal::SIGTERM);
     assert_eq!(exporter.end(DEADLINE).code(), Some(0));
+    drop(leaker);
 }
 
 /// A journal that takes nothing, and a stream that is another's, leave stderr.

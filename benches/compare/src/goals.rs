@@ -26,6 +26,9 @@ pub(crate) fn compare(results: &Results) -> Vec<Goal> {
         goals.push(at_most(&what, ms, 150.0, "ms"));
     }
     load(&results.load, &mut goals);
+    for row in results.export.iter().filter(|row| row.leaked == 0) {
+        goals.push(at_most("export while nothing leaks", row.cpu_percent, 0.5, "% of a core"));
+    }
     for row in results.start.iter().filter(|row| row.what == WATCH) {
         goals.push(at_most("first report after exec", row.ms.median, 150.0, "ms"));
     }

@@ -120,6 +120,9 @@ fn measure(scene: &Scene, options: &Options, results: &mut Results) -> Result<()
     if options.wants(Part::Load) {
         results.load = live::load(scene, options)?;
     }
+    if options.wants(Part::Export) {
+        results.export = live::export(scene, options)?;
+    }
     if options.wants(Part::Table) {
         results.table = table::read(options)?;
     }

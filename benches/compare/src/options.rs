@@ -45,6 +45,8 @@ pub(crate) enum Part {
     Standing,
     /// `watch` alone: idle, and with 100,000 leaked sockets
     Load,
+    /// `export`, with nothing leaked, and with up to 100,000 leaked sockets
+    Export,
     /// The table alone, without a kernel
     Table,
 }

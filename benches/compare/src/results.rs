@@ -18,6 +18,7 @@ pub(crate) struct Results {
     pub(crate) churn: Vec<ChurnRow>,
     pub(crate) standing: Vec<StandingRow>,
     pub(crate) load: Vec<LoadRow>,
+    pub(crate) export: Vec<ExportRow>,
     pub(crate) start: Vec<TimeRow>,
     pub(crate) table: Vec<TableRow>,
     pub(crate) against: Vec<AgainstRow>,
@@ -35,6 +36,7 @@ impl Results {
             churn: Vec::new(),
             standing: Vec::new(),
             load: Vec::new(),
+            export: Vec::new(),
             start: Vec::new(),
             table: Vec::new(),
             against: Vec::new(),
@@ -120,6 +122,19 @@ pub(crate) struct LoadRow {
     /// longer, because several threads work.
     pub(crate) refresh_ms: Option<Summary>,
     pub(crate) resident_kib: u64,
+}
+
+/// `sockleak export`, scraped each second.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExportRow {
+    pub(crate) leaked: usize,
+    /// Share of one core, without the start.
+    pub(crate) cpu_percent: f64,
+    pub(crate) resident_kib: u64,
+    /// Series of a scrape, and its bytes.
+    pub(crate) series: usize,
+    pub(crate) bytes: usize,
+    pub(crate) scrape_ms: Option<Summary>,
 }
 
 /// A span of time.

@@ -2,7 +2,7 @@
 
 use super::Table;
 use crate::results::{
-    AgainstRow, ChurnRow, ListRow, LoadRow, Results, StandingRow, TableRow, TimeRow,
+    AgainstRow, ChurnRow, ExportRow, ListRow, LoadRow, Results, StandingRow, TableRow, TimeRow,
 };
 use crate::summary::Summary;
 use crate::truth::Verdict;
@@ -18,6 +18,7 @@ pub(super) fn all(results: &Results) -> Vec<Table> {
         churn(&results.churn),
         standing(&results.standing),
         load(&results.load),
+        export(&results.export),
         start(&results.start),
         table(&results.table),
         against(&results.against),
@@ -159,6 +160,24 @@ fn load(rows: &[LoadRow]) -> Table {
     Table {
         name: "load",
         head: vec!["leaked", "command", "refresh ms", "CPU, % of a core", "resident MiB"],
+        rows: rows.iter().map(row).collect(),
+    }
+}
+
+fn export(rows: &[ExportRow]) -> Table {
+    let row = |row: &ExportRow| {
+        vec![
+            row.leaked.to_string(),
+            format!("{:.2}", row.cpu_percent),
+            format!("{:.1}", row.resident_kib as f64 / 1024.0),
+            row.series.to_string(),
+            row.bytes.to_string(),
+            median(row.scrape_ms.as_ref(), 2),
+        ]
+    };
+    Table {
+        name: "export",
+        head: vec!["leaked", "CPU, % of a core", "resident MiB", "series", "bytes", "scrape ms"],
         rows: rows.iter().map(row).collect(),
     }
 }
