@@ -10,7 +10,7 @@ use nix::libc;
 
 /// The remedy.
 pub const REMEDY: &str = "run it on the host, or in a container whose filter allows bpf() (docker \
-                          run --security-opt seccomp=unconfined)";
+                          run --security-opt seccomp=sockleak.json, which is in deploy/seccomp)";
 
 /// Returns true if a filter refuses bpf(). Can tell it only with the capabilities: to others the
 /// kernel itself may answer the same.

@@ -52,7 +52,7 @@ fn a_filter_that_refuses_bpf_is_named() {
         let ran = where_refused(libc::SYS_bpf, &[subcommand]);
         assert_eq!((ran.code, ran.text()), (Some(3), ""), "{ran:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
-        for word in ["seccomp filter", "--security-opt seccomp=unconfined"] {
+        for word in ["seccomp filter", "--security-opt seccomp=sockleak.json"] {
             assert!(ran.stderr.contains(word), "{ran:?}");
         }
     }
