@@ -16,7 +16,8 @@ use sockleak::host::privilege::{FEATURES, Feature};
 use sockleak::sock::leak::{Class, Verdict};
 
 use self::texts::{
-    BUGS, COMPLETIONS_EXIT_STATUS, DOCTOR_EXIT_STATUS, EXIT_STATUS, OVERHEAD, PRIVILEGES, SEE_ALSO,
+    BUGS, CHECK_EXIT_STATUS, COMPLETIONS_EXIT_STATUS, DOCTOR_EXIT_STATUS, EXIT_STATUS,
+    EXPORT_EXIT_STATUS, OVERHEAD, PRIVILEGES, SEE_ALSO,
 };
 
 fn main() -> Result<()> {
@@ -43,6 +44,8 @@ fn section(name: &str, command: Command) -> Result<Vec<u8>> {
     let (exit_status, looks) = match name {
         "doctor" => (DOCTOR_EXIT_STATUS, false),
         "completions" => (COMPLETIONS_EXIT_STATUS, false),
+        "export" => (EXPORT_EXIT_STATUS, true),
+        "check" => (CHECK_EXIT_STATUS, true),
         _ => (EXIT_STATUS, true),
     };
     let man = Man::new(command);

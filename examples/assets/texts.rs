@@ -23,6 +23,23 @@ pub(crate) const DOCTOR_EXIT_STATUS: &str = "\
 
 3: sockleak cannot work here.";
 
+pub(crate) const EXPORT_EXIT_STATUS: &str = "\
+0: a signal has ended it.
+
+2: usage error; the message names the flag and the remedy.
+
+3: could not run, or no longer; the message names what is missing and the remedy.";
+
+pub(crate) const CHECK_EXIT_STATUS: &str = "\
+0: OK.
+
+1: WARNING: more sockets than --warning are leaked, or a process will be out of descriptors sooner than
+--warn-exhaustion.
+
+2: CRITICAL: more sockets than --critical are leaked.
+
+3: UNKNOWN: the answer may be incomplete, the command line makes no sense, or it could not run.";
+
 pub(crate) const COMPLETIONS_EXIT_STATUS: &str = "\
 0: the script is on stdout.
 
