@@ -14,6 +14,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod cgroup;
+pub(crate) mod container;
 pub(crate) mod leaker;
 pub(crate) mod lines;
 pub(crate) mod orders;

@@ -12,6 +12,7 @@ mod check;
 mod clients;
 mod deploy;
 mod exporter;
+mod image;
 mod labels;
 mod metrics;
 mod systemd;
