@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{ConnArgs, EXECUTABLES, KernelArgs, WhoArgs, WhoseArgs, value};
+use super::{ConnArgs, KernelArgs, PROCESSES, WhoArgs, WhoseArgs, value};
 use crate::live::monitor::Rules;
 use crate::probe::Config;
 use crate::report::Query;
@@ -53,14 +53,15 @@ impl SelectArgs {
     /// The programs to load: those that scan, and those that see sockets change between the states
     /// `transitions`.
     pub(crate) fn config(&self, transitions: StateSet) -> Config {
-        let asks_for_executables = self.query().filter.asks_for_executables();
+        let filter = self.query().filter;
+        let asks_for_processes = filter.is_on_processes() || filter.asks_for_executables();
         Config {
             watched: StateSet::NONE,
             transitions,
             scans: true,
             ring_size: self.kernel.ring_size,
             btf: self.kernel.btf.file.clone(),
-            kept: if asks_for_executables { &[EXECUTABLES] } else { &[] },
+            kept: if asks_for_processes { &[PROCESSES] } else { &[] },
         }
     }
 
