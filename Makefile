@@ -86,7 +86,7 @@ static: setup
 dist: static assets
 	rm -rf $(TARGET_DIR)/dist
 	mkdir -p $(TARGET_DIR)/dist/$(DIST)
-	cp -r $(STATIC) README.md CHANGELOG.md docs LICENSE-* $(ASSETS)/man $(ASSETS)/completions \
+	cp -r $(STATIC) README.md CHANGELOG.md docs deploy LICENSE-* $(ASSETS)/man $(ASSETS)/completions \
 	    $(TARGET_DIR)/dist/$(DIST)
 	cd $(TARGET_DIR)/dist && tar --sort=name --owner=0 --group=0 --numeric-owner \
 	    --mtime=@$$(git log -1 --format=%ct) -cf - $(DIST) | gzip -9n >$(DIST).tar.gz

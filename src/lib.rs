@@ -44,6 +44,7 @@
 //!
 //! One thread follows the ring, applies what comes, and on each tick scans if there is a reason,
 //! builds a report and renders it. Helpers read iterators during a scan and format long tables.
+//! `export` has one more thread, without any capability: it serves the bytes of the last report.
 
 mod bpf;
 pub mod cli;

@@ -36,10 +36,10 @@ pub struct Feature {
     pub without: &'static str,
 }
 
-/// `list`, `watch`, `events`: without these, nothing works.
+/// Everything that reports: without these, nothing works.
 pub const CORE: Feature = Feature {
     name: "capabilities",
-    what: "list, watch, events",
+    what: "list, watch, events, export, check",
     needs: &[
         Need { capability: Capability::CAP_BPF, purpose: "to load BPF programs" },
         Need {
