@@ -43,6 +43,7 @@ enum {
 };
 enum bpf_func_id {
 	BPF_FUNC_skc_to_tcp_sock = 137,
+	BPF_FUNC_task_pt_regs = 175,
 };
 
 /*
@@ -86,6 +87,9 @@ typedef struct {
 typedef struct {
 	__s64 counter;
 } atomic64_t;
+typedef struct {
+	atomic64_t refcnt;
+} file_ref_t;
 typedef struct {
 	unsigned int val;
 } kuid_t;
@@ -142,6 +146,13 @@ struct files_struct {
 	atomic_t count;
 	struct fdtable *fdt;
 };
+struct sched_info {
+	__u64 run_delay;
+};
+struct mm_struct {
+	unsigned long arg_start;
+	unsigned long arg_end;
+};
 struct task_struct {
 	unsigned int flags;
 	int pid;
@@ -156,10 +167,21 @@ struct task_struct {
 	__u64 start_time;
 	__u64 start_boottime;
 	unsigned int __state;
+	struct sched_info sched_info;
+	__u64 self_exec_id;
+	struct mm_struct *mm;
+	void *stack;
 };
 /* Before 5.14 (2f064a59a11f). */
 struct task_struct___before_5_14 {
 	volatile long state;
+};
+
+/* The registers of a task in user mode, on x86. */
+struct pt_regs {
+	unsigned long si;
+	unsigned long di;
+	unsigned long orig_ax;
 };
 
 /* Files. */
@@ -174,6 +196,11 @@ struct file {
 	struct inode *f_inode;
 	const struct file_operations *f_op;
 	void *private_data;
+	file_ref_t f_ref;
+};
+/* Before 6.13 (90ee6ed776c0). */
+struct file___before_6_13 {
+	atomic64_t f_count;
 };
 
 /* Sockets. */

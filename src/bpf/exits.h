@@ -10,8 +10,9 @@
 #ifndef SOCKLEAK_EXITS_H
 #define SOCKLEAK_EXITS_H
 
-#include "process.h"
-#include "transitions.h"
+#include "read.h"
+#include "ring.h"
+#include <bpf/bpf_tracing.h>
 
 /*
  * True if exits are reported. User space sets it before a scan: a process whose threads have all

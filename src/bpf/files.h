@@ -9,7 +9,6 @@
 #include "queues.h"
 #include "read.h"
 
-#define SOCKFS_MAGIC 0x534F434B
 #define MPTCP_SUBFLOWS_MAX 8
 
 /*

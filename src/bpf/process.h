@@ -29,15 +29,6 @@ static struct {
 	struct process_record record;
 } visited;
 
-/*
- * True if all threads of a process have begun to exit. Its descriptors are closed soon after; a scan
- * leaves them out, because on_exit may have reported the process already.
- */
-static __always_inline bool is_exiting(struct task_struct *task)
-{
-	return !BPF_CORE_READ(task, signal, live.counter);
-}
-
 static __always_inline bool leave_process(struct seq_file *seq, __u64 session)
 {
 	if (visited.session != session || !visited.holds)

@@ -12,9 +12,12 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
+#define SOCKFS_MAGIC 0x534F434B
 #define IPPROTO_TCP 6
 #define IPPROTO_MPTCP 262
 #define RCV_SHUTDOWN 1
+#define PF_EXITING 0x00000004
+#define PF_KTHREAD 0x00200000
 #define PROC_PID_INIT_INO 0xEFFFFFFCU
 #define MAX_PID_NS_LEVEL 32
 
@@ -48,6 +51,9 @@ static __always_inline __u32 in_set(__u32 set, __u8 state)
  * through a null pointer gives 0, either way. `known` is a constant.
  */
 #define READ(known, p, field) ((known) ? (p)->field : BPF_CORE_READ(p, field))
+
+/* True if the kernel has a helper. Without it, the verifier drops the branch as dead. */
+#define HAS_HELPER(name) bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_##name)
 
 /* Makes of a number a pointer that the verifier knows. Since 6.2 (a35b9af4ec2c). */
 void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
@@ -85,6 +91,15 @@ static __always_inline __u32 visible_tgid(struct task_struct *task, bool known)
 			return BPF_CORE_READ(upid, nr);
 	}
 	return 0;
+}
+
+/*
+ * True if all threads of a process have begun to exit. Its descriptors are closed soon after; a scan
+ * leaves them out, because on_exit may have reported the process already.
+ */
+static __always_inline bool is_exiting(struct task_struct *task)
+{
+	return !BPF_CORE_READ(task, signal, live.counter);
 }
 
 static __always_inline void v4_mapped(__u8 out[16], __be32 addr)

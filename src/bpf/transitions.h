@@ -4,21 +4,13 @@
 #define SOCKLEAK_TRANSITIONS_H
 
 #include "read.h"
+#include "ring.h"
+#include "skipped.h"
 #include <bpf/bpf_tracing.h>
 
-#define PF_EXITING 0x00000004
-#define PF_KTHREAD 0x00200000
 #define SEND_SHUTDOWN 2
 #define CLOSES_FIRST (1 << TCP_FIN_WAIT1 | 1 << TCP_FIN_WAIT2 | 1 << TCP_CLOSING)
 #define SHUT_BOTH (SOCK_SHUT_SEND | SOCK_SHUT_RECEIVE)
-
-/* True if the kernel has a helper. Without it, the verifier drops the branch as dead. */
-#define HAS_HELPER(name) bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_##name)
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20);
-} ring SEC(".maps");
 
 const volatile __u32 transitions_of = 1 << TCP_CLOSE_WAIT; /* the states whose edges are reported */
 /*
@@ -32,10 +24,6 @@ bool left_open = false;
  * made it change only where that is needed: see follow().
  */
 const volatile bool in_brief = false;
-const volatile __u64 wakeup_bytes = 1 << 20; /* wake the reader when so much waits in the ring */
-
-/* Records that found no room in the ring. */
-__u64 lost = 0;
 
 /*
  * Most sockets leave CLOSE_WAIT within a moment, and most that a program shuts down end within one: a
@@ -57,18 +45,6 @@ struct {
  * hear that it has left. User space sets it.
  */
 bool holds_back = false;
-
-/*
- * A wake-up for each record would cost ten times what the rest of the program
- * does. The reader reads on its own timer; it is woken only when the ring
- * fills faster than that.
- */
-static __always_inline __u64 wakeup(void)
-{
-	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= wakeup_bytes)
-		return BPF_RB_FORCE_WAKEUP;
-	return BPF_RB_NO_WAKEUP;
-}
 
 /*
  * True if the current task made the transition. All others are made by a packet or a timer, under
@@ -289,37 +265,6 @@ static __always_inline void follow(struct tcp_sock *sk, int oldstate, int newsta
 		report_leaving(sk, oldstate, newstate);
 }
 
-/*
- * While a program is interrupted, the kernel skips it for all else that happens on that CPU
- * (since 6.1, 05b24ff9b2cf). So there are two: on_set_state notes each transition that it is given,
- * and on_skipped, which the kernel calls right after it, does the work for those that are not
- * noted. An interrupt of one of them finds the other at rest.
- */
-struct given {
-	__u64 last; /* the last transition that on_set_state was given on this CPU, as a note_of() */
-} __attribute__((aligned(64)));
-
-/* On a host with more CPUs, two share a place. */
-#define MAX_CPUS 1024
-struct given given[MAX_CPUS] = {};
-
-/* Transitions that on_set_state was not given, and on_skipped was. */
-__u64 recovered = 0;
-
-/* In a note: on_set_state is at work on it. */
-#define RUNNING 16
-
-/* Names a transition in flight: its socket makes no other meanwhile, and its address ends in zeros. */
-static __always_inline __u64 note_of(struct tcp_sock *sk, int newstate)
-{
-	return (__u64)sk + (newstate & 15);
-}
-
-static __always_inline struct given *given_here(void)
-{
-	return &given[bpf_get_smp_processor_id() & (MAX_CPUS - 1)];
-}
-
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_set_state, struct tcp_sock *sk, int oldstate, int newstate)
 {
@@ -333,11 +278,7 @@ int BPF_PROG(on_set_state, struct tcp_sock *sk, int oldstate, int newstate)
 
 static __noinline int recover(struct tcp_sock *sk, int oldstate, int newstate)
 {
-	/*
-	 * Between the two programs, a task's transition can be interrupted by others; not a
-	 * softirq's. It is skipped only where another task is preempted in on_set_state (since 7.0).
-	 */
-	if (sk->SK.sk_lock.owned && !(given_here()->last & RUNNING))
+	if (!was_skipped(sk, newstate))
 		return 0;
 	__sync_fetch_and_add(&recovered, 1);
 	follow(sk, oldstate, newstate);

@@ -107,7 +107,7 @@ pub(super) fn read_to_break(iter: &mut Iter, buffer: &mut [u8]) -> Result<usize,
 }
 
 /// Reads what an iterator writes next, and says how many bytes it is; 0 at its end.
-fn read_some(iter: &mut Iter, buffer: &mut [u8]) -> Result<usize, ProbeError> {
+pub(super) fn read_some(iter: &mut Iter, buffer: &mut [u8]) -> Result<usize, ProbeError> {
     loop {
         match read_uninterrupted(iter, buffer) {
             // After a million objects without a record the kernel takes a break.

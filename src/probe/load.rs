@@ -44,12 +44,9 @@ pub(super) fn load(config: &Config, own: &OwnFiles) -> Result<Loaded, ProbeError
     let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut builder = SockleakSkelBuilder { obj_builder: ObjectBuilder::default() };
     let kernel = KernelTypes::of_kernel(config.btf.as_deref())?;
-    let shown = memfd_create("btf", MFdFlags::MFD_CLOEXEC);
-    let mut shown = File::from(shown.map_err(failed("make a file in memory"))?);
-    let path = format!("/proc/self/fd/{}", shown.as_raw_fd());
-    builder.obj_builder.btf_custom_path(path).map_err(refused("open the BPF object"))?;
+    let shown = show_types(&mut builder.obj_builder)?;
     let mut open = builder.open(object).map_err(refused("open the BPF object"))?;
-    let (names, whole) = (named_types(&open)?, kernel.raw());
+    let (names, whole) = (named_types(open.open_object())?, kernel.raw());
     let facts = KernelFacts::of(&kernel);
     let (extract, programs) = thread::scope(|scope| {
         // It takes as long as what this thread does meanwhile.
@@ -57,11 +54,23 @@ pub(super) fn load(config: &Config, own: &OwnFiles) -> Result<Loaded, ProbeError
         let programs = configure(&mut open, config, &kernel, facts, own)?;
         Ok((join(extract), programs))
     })?;
-    // All types, where they cannot be parsed here.
-    let extract = extract.as_deref().unwrap_or(whole);
-    shown.write_all(extract).map_err(failed("write to a file in memory"))?;
+    write_types(&shown, extract.as_deref().unwrap_or(whole))?;
     let skeleton = open.load().map_err(|error| kernel.blame(error))?;
     Ok(Loaded { skeleton, programs, facts })
+}
+
+/// Shows libbpf a file in memory in the place of the kernel's types: [`write_types`] fills it.
+pub(super) fn show_types(builder: &mut ObjectBuilder) -> Result<File, ProbeError> {
+    let shown = memfd_create("btf", MFdFlags::MFD_CLOEXEC);
+    let shown = File::from(shown.map_err(failed("make a file in memory"))?);
+    let path = format!("/proc/self/fd/{}", shown.as_raw_fd());
+    builder.btf_custom_path(path).map_err(refused("open the BPF object"))?;
+    Ok(shown)
+}
+
+/// Writes the types that an object needs; all, where they cannot be parsed here.
+pub(super) fn write_types(mut shown: &File, types: &[u8]) -> Result<(), ProbeError> {
+    shown.write_all(types).map_err(failed("write to a file in memory"))
 }
 
 /// How many jiffies an hour has; 0 if unknown. The coarse clocks advance by jiffies.
@@ -74,7 +83,7 @@ fn jiffies_per_hour() -> u32 {
 
 /// Has the C library give large blocks back to the system when they are freed. GNU's keeps blocks as
 /// large as any that was freed before, and the kernel's types take many megabytes.
-fn return_large_blocks() {
+pub(super) fn return_large_blocks() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "there is no other way to say it; it may be said at any time")]
     unsafe {
@@ -83,8 +92,8 @@ fn return_large_blocks() {
 }
 
 /// The names of all types that the programs use: the kernel's, and their own.
-fn named_types(open: &OpenSockleakSkel<'_>) -> Result<FxHashSet<Vec<u8>>, ProbeError> {
-    let object = open.open_object().as_libbpf_object();
+pub(super) fn named_types(open: &OpenObject) -> Result<FxHashSet<Vec<u8>>, ProbeError> {
+    let object = open.as_libbpf_object();
     #[expect(unsafe_code, reason = "libbpf-rs wants a reference, and has a pointer only")]
     let btf = Btf::from_bpf_object(unsafe { object.as_ref() });
     let btf = btf.map_err(refused("read the BPF object's BTF"))?;

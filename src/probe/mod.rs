@@ -8,6 +8,7 @@ mod btf;
 mod ehash;
 mod error;
 mod extract;
+mod follow;
 mod iterators;
 mod load;
 mod own;
@@ -30,6 +31,7 @@ use libbpf_rs::{Iter, Link, ProgramMut};
 pub use self::btf::KernelTypes;
 pub use self::error::ProbeError;
 use self::error::{collect_notes, failed, refused, take_notes};
+pub use self::follow::{FollowConfig, FollowLosses, Follower};
 use self::iterators::Links;
 use self::load::{Loaded, load};
 use self::own::OwnFiles;
@@ -38,6 +40,8 @@ use self::variants::{Group, KernelFacts, Program, Surprise, queue_bound, surpris
 use crate::bpf::SockleakSkel;
 use crate::bpf::types::bss;
 use crate::host::{limits, privilege, seccomp};
+use crate::sock::decode::decode;
+use crate::sock::event::Record;
 use crate::sock::state::StateSet;
 
 /// The states to report, and where the programs get their memory and types.
@@ -64,7 +68,7 @@ pub struct Probe {
     skeleton: SockleakSkel<'static>,
     facts: KernelFacts,
     programs: Vec<Program>,
-    ring: Ring,
+    ring: Ring<Record>,
     links: Arc<Links>,
     own: OwnFiles,
     kept: &'static [Capability],
@@ -80,16 +84,11 @@ impl Probe {
     /// # Errors
     /// Everything that can be missing is missed here.
     pub fn open(config: &Config) -> Result<Self, ProbeError> {
-        limits::check().map_err(ProbeError::Limit)?;
-        privilege::check().map_err(ProbeError::Privilege)?;
-        if seccomp::refuses_bpf() {
-            return Err(ProbeError::Seccomp);
-        }
-        collect_notes();
+        check()?;
         let own = OwnFiles::open()?;
         let Loaded { skeleton, programs, facts } = load(config, &own)?;
         Ok(Self {
-            ring: Ring::watch(&skeleton.maps.ring)?,
+            ring: Ring::watch(&skeleton.maps.ring, decode)?,
             links: Arc::new(Links::attach(&skeleton, &programs)?),
             facts,
             programs,
@@ -131,22 +130,12 @@ impl Probe {
             .map_err(failed("give up capabilities"))
     }
 
-    /// Tries whether the loaded programs can be used without any capability. Before 5.19
-    /// (c8644cd0efe7), and with kernel.unprivileged_bpf_disabled, every bpf() needs CAP_BPF.
     fn needs_none(&self) -> bool {
         let files = self.links.files.as_ref();
         let program = self.skeleton.progs.on_set_state.as_fd();
-        let try_it = || {
-            privilege::keep_only(&[]).is_ok()
-                && files.map_or_else(|| skips(program).is_some(), |files| Iter::new(files).is_ok())
-        };
-        // Capabilities are a thread's own.
-        let works = thread::scope(|scope| {
-            let thread = thread::Builder::new().spawn_scoped(scope, try_it);
-            thread.is_ok_and(|thread| thread.join().unwrap_or(false))
-        });
-        take_notes();
-        works
+        works_without_privilege(|| {
+            files.map_or_else(|| skips(program).is_some(), |files| Iter::new(files).is_ok())
+        })
     }
 
     /// How many transitions have not been reported, since the start.
@@ -246,6 +235,30 @@ impl Probe {
         #[expect(unsafe_code, reason = "it must be read from memory, each time")]
         bss.map_or_else(T::default, |bss| unsafe { ptr::from_ref(which(bss)).read_volatile() })
     }
+}
+
+/// Misses what can be missing before anything is loaded.
+fn check() -> Result<(), ProbeError> {
+    limits::check().map_err(ProbeError::Limit)?;
+    privilege::check().map_err(ProbeError::Privilege)?;
+    if seccomp::refuses_bpf() {
+        return Err(ProbeError::Seccomp);
+    }
+    collect_notes();
+    Ok(())
+}
+
+/// Tries whether loaded programs can be used without any capability. Before 5.19 (c8644cd0efe7), and
+/// with kernel.unprivileged_bpf_disabled, every bpf() needs CAP_BPF.
+fn works_without_privilege(try_it: impl FnOnce() -> bool + Send) -> bool {
+    // Capabilities are a thread's own.
+    let works = thread::scope(|scope| {
+        let try_it = || privilege::keep_only(&[]).is_ok() && try_it();
+        let thread = thread::Builder::new().spawn_scoped(scope, try_it);
+        thread.is_ok_and(|thread| thread.join().unwrap_or(false))
+    });
+    take_notes();
+    works
 }
 
 /// How often the kernel has skipped a program.

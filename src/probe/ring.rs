@@ -1,5 +1,5 @@
-//! Transitions, as they come through the ring buffer, and those that are held back in the kernel
-//! (`transitions.h`).
+//! Records, as they come through the ring buffer (`ring.h`), and transitions that are held back in the
+//! kernel (`transitions.h`).
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -18,32 +18,35 @@ use super::{Probe, ProbeError};
 use crate::sock::decode::{DecodeError, decode};
 use crate::sock::event::Record;
 
+/// Decodes the record that bytes begin with, and says how long it is.
+type Decode<R> = fn(&[u8]) -> Result<(R, usize), DecodeError>;
+
 /// The reader of the ring.
-pub(super) struct Ring {
+pub(super) struct Ring<R> {
     /// Mapped only while records come: both mappings of it count as our memory, twice its size.
     mapped: Option<RingBuffer<'static>>,
     wakeups: Epoll,
-    inbox: Rc<RefCell<Inbox>>,
+    decode: Decode<R>,
+    inbox: Rc<RefCell<Inbox<R>>>,
 }
 
 /// Records that have come through the ring, and how often bytes came that were no record.
-#[derive(Default)]
-struct Inbox {
-    records: Vec<Record>,
+struct Inbox<R> {
+    records: Vec<R>,
     undecodable: u64,
 }
 
-impl Inbox {
-    fn put(&mut self, record: Result<Record, DecodeError>) {
+impl<R> Inbox<R> {
+    fn put(&mut self, record: Result<(R, usize), DecodeError>) {
         match record {
-            Ok(record) => self.records.push(record),
+            Ok((record, _)) => self.records.push(record),
             Err(_) => self.undecodable += 1,
         }
     }
 }
 
-impl Ring {
-    pub(super) fn watch(ring: &impl AsFd) -> Result<Self, ProbeError> {
+impl<R: 'static> Ring<R> {
+    pub(super) fn watch(ring: &impl AsFd, decode: Decode<R>) -> Result<Self, ProbeError> {
         // Edge-triggered: a ring that has a record in it is always "ready", but only one that fills
         // faster than it is read sends a wake-up.
         let wakeups = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).and_then(|epoll| {
@@ -51,7 +54,8 @@ impl Ring {
             epoll.add(ring, edges).map(|()| epoll)
         });
         let wakeups = wakeups.map_err(failed("watch the ring"))?;
-        Ok(Self { mapped: None, wakeups, inbox: Rc::default() })
+        let inbox = Inbox { records: Vec::new(), undecodable: 0 };
+        Ok(Self { mapped: None, wakeups, decode, inbox: Rc::new(RefCell::new(inbox)) })
     }
 
     /// How often bytes came that were no record.
@@ -63,6 +67,62 @@ impl Ring {
     pub(super) fn count_undecodable(&self) {
         self.inbox.borrow_mut().undecodable += 1;
     }
+
+    /// Waits until the ring fills, `stop` becomes readable, or the time is over; says whether it
+    /// is `stop`.
+    pub(super) fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<bool, ProbeError> {
+        // Rounded up: a wait of less than a millisecond is not a busy loop.
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        let mut fds = [
+            PollFd::new(self.wakeups.0.as_fd(), PollFlags::POLLIN),
+            PollFd::new(stop, PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed("poll the ring")(errno)),
+        }
+        let stopped = fds[1].any().unwrap_or(false);
+        // Takes the edge, so that it does not wake the next wait.
+        self.wakeups
+            .wait(&mut [EpollEvent::empty()], PollTimeout::ZERO)
+            .map_err(failed("poll the ring"))?;
+        Ok(stopped)
+    }
+
+    /// Takes everything that has come through the ring, of which this is the map.
+    pub(super) fn take(&mut self, map: &impl MapCore) -> Result<Vec<R>, ProbeError> {
+        self.consume(map)?;
+        Ok(mem::take(&mut self.inbox.borrow_mut().records))
+    }
+
+    fn consume(&mut self, map: &impl MapCore) -> Result<(), ProbeError> {
+        if !has_records(map)? {
+            self.mapped = None;
+            return Ok(());
+        }
+        let ring = match self.mapped.take() {
+            Some(ring) => ring,
+            None => self.map(map).map_err(refused("map the ring buffer"))?,
+        };
+        self.mapped.insert(ring).consume().map_err(refused("read the ring"))
+    }
+
+    fn map(&self, map: &impl MapCore) -> libbpf_rs::Result<RingBuffer<'static>> {
+        let (inbox, decode) = (Rc::clone(&self.inbox), self.decode);
+        let mut builder = RingBufferBuilder::new();
+        builder.add(map, move |bytes| {
+            inbox.borrow_mut().put(decode(bytes));
+            0
+        })?;
+        builder.build()
+    }
+}
+
+fn has_records(map: &impl AsFd) -> Result<bool, ProbeError> {
+    let mut fds = [PollFd::new(map.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).map_err(failed("poll the ring"))?;
+    Ok(fds[0].any().unwrap_or(false))
 }
 
 impl Probe {
@@ -72,24 +132,7 @@ impl Probe {
     /// # Errors
     /// Where epoll fails.
     pub fn wait(&self, stop: BorrowedFd<'_>, timeout: Duration) -> Result<bool, ProbeError> {
-        // Rounded up: a wait of less than a millisecond is not a busy loop.
-        let millis = timeout.as_nanos().div_ceil(1_000_000);
-        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        let wakeups = &self.ring.wakeups;
-        let mut fds = [
-            PollFd::new(wakeups.0.as_fd(), PollFlags::POLLIN),
-            PollFd::new(stop, PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(failed("poll the ring")(errno)),
-        }
-        let stopped = fds[1].any().unwrap_or(false);
-        // Takes the edge, so that it does not wake the next wait.
-        wakeups
-            .wait(&mut [EpollEvent::empty()], PollTimeout::ZERO)
-            .map_err(failed("poll the ring"))?;
-        Ok(stopped)
+        self.ring.wait(stop, timeout)
     }
 
     /// Takes everything that has come through the ring, and then everything that was held back and has
@@ -98,7 +141,7 @@ impl Probe {
     /// # Errors
     /// Where libbpf cannot read it.
     pub fn take(&mut self) -> Result<Vec<Record>, ProbeError> {
-        self.consume()?;
+        self.ring.consume(&self.skeleton.maps.ring)?;
         if self.follows_in_brief {
             self.take_held_back()?;
         }
@@ -135,40 +178,12 @@ impl Probe {
                 return Err(failed("read what is held back")(error));
             }
             for value in values.chunks_exact(value_size).take(count as usize) {
-                self.ring.inbox.borrow_mut().put(decode(value).map(|(record, _)| record));
+                self.ring.inbox.borrow_mut().put(decode(value));
             }
             if is_last {
                 return Ok(());
             }
             is_first = false;
         }
-    }
-
-    fn consume(&mut self) -> Result<(), ProbeError> {
-        if !self.has_records()? {
-            self.ring.mapped = None;
-            return Ok(());
-        }
-        let ring = match self.ring.mapped.take() {
-            Some(ring) => ring,
-            None => self.map_ring().map_err(refused("map the ring buffer"))?,
-        };
-        self.ring.mapped.insert(ring).consume().map_err(refused("read the ring"))
-    }
-
-    fn has_records(&self) -> Result<bool, ProbeError> {
-        let mut fds = [PollFd::new(self.skeleton.maps.ring.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO).map_err(failed("poll the ring"))?;
-        Ok(fds[0].any().unwrap_or(false))
-    }
-
-    fn map_ring(&self) -> libbpf_rs::Result<RingBuffer<'static>> {
-        let inbox = Rc::clone(&self.ring.inbox);
-        let mut builder = RingBufferBuilder::new();
-        builder.add(&self.skeleton.maps.ring, move |bytes| {
-            inbox.borrow_mut().put(decode(bytes).map(|(record, _)| record));
-            0
-        })?;
-        builder.build()
     }
 }

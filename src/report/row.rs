@@ -247,11 +247,10 @@ pub(super) fn ownership(tracked: &Tracked, pid: Option<Pid>) -> Ownership {
 }
 
 /// Which side made a connection, where there is proof.
-pub(super) fn direction(tracked: &Tracked) -> Option<Direction> {
-    let flags = tracked.flags;
-    if tracked.listener.is_some() || flags.contains(SockFlags::CONNECTED | SockFlags::ACCEPTED) {
+pub(crate) fn direction(state: State, flags: SockFlags, is_queued: bool) -> Option<Direction> {
+    if is_queued || flags.contains(SockFlags::CONNECTED | SockFlags::ACCEPTED) {
         Some(Direction::Accepted)
-    } else if flags.contains(SockFlags::CONNECTED) || tracked.state == State::SynSent {
+    } else if flags.contains(SockFlags::CONNECTED) || state == State::SynSent {
         Some(Direction::Connected)
     } else {
         None

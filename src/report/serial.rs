@@ -19,7 +19,7 @@ pub(crate) fn seconds<S: Serializer>(ns: &u64, serializer: S) -> Result<S::Ok, S
     serializer.serialize_f64((ns / 1_000_000) as f64 / 1_000.0)
 }
 
-pub(super) fn optional_seconds<S: Serializer>(
+pub(crate) fn optional_seconds<S: Serializer>(
     ns: &Option<u64>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -341,7 +341,7 @@ impl<'a> Context<'a> {
             cookie: tracked.cookie,
             netns: tracked.conn.netns,
             family: tracked.conn.family(),
-            direction: row::direction(tracked),
+            direction: row::direction(tracked.state, tracked.flags, tracked.listener.is_some()),
             local: tracked.conn.local,
             remote: tracked.conn.remote,
             state: tracked.state,

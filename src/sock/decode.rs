@@ -96,7 +96,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, usize), DecodeError> {
 }
 
 /// Copies, because an iterator's output is not aligned.
-fn copy<T: Plain + Default>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
+pub(super) fn copy<T: Plain + Default>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
     let mut record = T::default();
     record.copy_from_bytes(bytes).map_err(|_| DecodeError::Short(bytes.len()))?;
     Ok((record, size_of::<T>()))
@@ -199,7 +199,7 @@ fn cookie(conn: &raw::conn) -> Option<NonZeroU64> {
 }
 
 /// A task's name may be any bytes but 0; what is not UTF-8 becomes U+FFFD.
-fn comm(bytes: &[u8]) -> String {
+pub(super) fn comm(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

@@ -6,6 +6,7 @@
 
 pub mod age;
 pub mod conn;
+pub mod dead;
 pub mod decode;
 pub(crate) mod digits;
 pub mod event;
