@@ -8,15 +8,31 @@ use crate::report::Report;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Nothing is leaked.
-    Clean = 0,
+    Clean,
     /// At least one socket is.
-    Leaked = 1,
+    Leaked,
     /// The command line makes no sense.
-    Usage = 2,
+    Usage,
     /// Privilege, kernel or BTF is missing.
-    CannotRun = 3,
+    CannotRun,
     /// The answer may be incomplete.
-    Incomplete = 4,
+    Incomplete,
+    /// `sockleak run`: mostly the command's own code.
+    Run(u8),
+}
+
+impl Exit {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Leaked => 1,
+            Self::Usage => 2,
+            Self::CannotRun => 3,
+            Self::Incomplete => 4,
+            Self::Run(code) => code,
+        }
+    }
 }
 
 impl From<&Report<'_>> for Exit {
@@ -31,6 +47,6 @@ impl From<&Report<'_>> for Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }

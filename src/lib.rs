@@ -27,6 +27,7 @@
 //! | [`cli`] | options that subcommands share, and parsers of their values |
 //! | [`export`] | the HTTP server of `sockleak export`, and what it logs |
 //! | [`view`] | text, CSV, JSON, metrics, events: a file for each format; it takes a finished value and writes bytes |
+//! | [`follow`] | `run`: a command and its descendants, how their sockets ended, and whether that fails it |
 //! | [`doctor`] | what this host allows: facts, checks, self-test |
 //! | [`report`] | the one input of every view: rows, filters, groups, trends |
 //! | [`probe`] | the only room that names libbpf: load, attach, ring, scan (`probe/scan.rs` explains it) |
@@ -52,6 +53,7 @@ pub mod command;
 pub mod doctor;
 pub mod exit;
 pub mod export;
+pub mod follow;
 pub mod host;
 pub mod live;
 pub mod probe;

@@ -96,6 +96,11 @@ pub(crate) fn network_namespace(text: &str) -> Result<u32, String> {
     })
 }
 
+pub(crate) fn table_size(text: &str) -> Result<u32, String> {
+    let size = text.parse().ok().filter(|size| (16..=1 << 24).contains(size));
+    size.ok_or_else(|| "give a number from 16 to 16777216".to_owned())
+}
+
 pub(crate) fn ring_size(text: &str) -> Result<u32, String> {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
     let page = page.and_then(|page| u32::try_from(page).ok()).unwrap_or(4096);
@@ -198,6 +203,9 @@ mod tests {
             }
             if let Ok(size) = ring_size(&text) {
                 prop_assert!(size.is_power_of_two() && (4096..=1 << 30).contains(&size));
+            }
+            if let Ok(size) = table_size(&text) {
+                prop_assert!((16..=1 << 24).contains(&size));
             }
             if let Ok(port) = port(&text) {
                 prop_assert_eq!(port.to_string(), text.trim_start_matches(['+', '0']));

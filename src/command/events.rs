@@ -86,7 +86,7 @@ impl Args {
                 residence.forget();
             }
             let exit = if lost > 0 { Exit::Incomplete } else { Exit::Clean };
-            stop.set_code(exit as u8);
+            stop.set_code(exit.code());
             let now = Moment::now();
             let rows = records.into_iter().filter_map(|record| {
                 let Record::Transition(transition) = record else { return None };

@@ -9,6 +9,11 @@ Exit codes: 0 nothing leaked, 1 leaked, 2 usage, 3 could not run, 4 the answer m
 pub const CHECK_CODES: &str = "\
 Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN: the answer may be incomplete, or there is none.";
 
+pub(super) const RUN_EXIT_CODES: &str = "\
+Exit codes: the command's own if nothing leaked, or if it is not 0 (128+N for signal N, 127 not found, \
+126 not executable). If it is 0: --leak-exit-code where sockets leaked, 4 where the answer may be \
+incomplete. 125: sockleak failed before the command started.";
+
 /// The way in which people write a command.
 pub struct Usage {
     /// The subcommand.
@@ -22,7 +27,7 @@ pub struct Usage {
 const SELECTION: &str = "[-p PID,…] [-c NAME,…] [--port PORT,…] [--min-age DURATION] [OPTION…]";
 
 /// Every subcommand.
-pub const USAGES: [Usage; 7] = [
+pub const USAGES: [Usage; 8] = [
     Usage {
         name: "watch",
         synopsis: &[
@@ -108,6 +113,24 @@ pub const USAGES: [Usage; 7] = [
         ],
     },
     Usage {
+        name: "run",
+        synopsis: &[
+            "sockleak run [--max-leaks N] [--baseline FILE [--write-baseline]] [--not FILTER] [OPTION…] -- CMD [ARG…]",
+            "sockleak run [--json] [-O FILE] [--junit FILE] [OPTION…] -- CMD [ARG…]",
+        ],
+        examples: &[
+            ("sockleak run -- python3 -m pytest", "Fail a test suite that leaks sockets"),
+            (
+                "sockleak run -- env \"PATH=$PATH\" go test -count=1 ./...",
+                "The same where sudo has a PATH of its own",
+            ),
+            (
+                "sockleak run --baseline known.json --write-baseline -- make test",
+                "Write down what leaks today; without --write-baseline, fail for others only",
+            ),
+        ],
+    },
+    Usage {
         name: "doctor",
         synopsis: &["sockleak doctor [--json] [--btf FILE]"],
         examples: &[("sockleak doctor", "Ask what is missing on this host, and for the remedies")],
@@ -146,6 +169,7 @@ pub(super) fn help(name: &str) -> String {
             text + "\nExit codes: 0 after a signal, 2 usage, 3 could not run, or no longer."
         }
         "check" => text + "\n" + CHECK_CODES,
+        "run" => text + "\n" + RUN_EXIT_CODES,
         _ => text + "\n" + EXIT_CODES,
     }
 }

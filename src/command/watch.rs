@@ -83,7 +83,7 @@ impl Args {
             report.add_trend(&mut trend, now.ktime);
             report.add_identities(&mut identities);
             let exit = Exit::from(&report);
-            stop.set_code(exit as u8);
+            stop.set_code(exit.code());
             if !limit_is_said && let Some(limit) = out_of_sight(&report, &asked) {
                 live.note(&limit);
                 limit_is_said = true;

@@ -16,3 +16,4 @@ pub mod seccomp;
 pub mod sockets;
 pub mod stop;
 pub mod terminal;
+pub mod user;

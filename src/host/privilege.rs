@@ -39,7 +39,7 @@ pub struct Feature {
 /// Everything that reports: without these, nothing works.
 pub const CORE: Feature = Feature {
     name: "capabilities",
-    what: "list, watch, events, export, check",
+    what: "list, watch, events, export, check, run",
     needs: &[
         Need { capability: Capability::CAP_BPF, purpose: "to load BPF programs" },
         Need {

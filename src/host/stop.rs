@@ -77,7 +77,8 @@ impl AsFd for Stop {
     }
 }
 
-fn is_ignored(signal: Signal) -> bool {
+/// Returns true if this process ignores a signal.
+pub fn is_ignored(signal: Signal) -> bool {
     #[expect(unsafe_code, reason = "nix can only set an action; this asks for it")]
     unsafe {
         let mut action = std::mem::zeroed::<libc::sigaction>();

@@ -6,6 +6,7 @@ pub mod csv;
 pub mod doctor;
 pub mod events;
 pub mod json;
+pub mod junit;
 mod processes;
 pub mod prometheus;
 pub mod residence;

@@ -6,6 +6,7 @@
 mod columns;
 mod lines;
 mod page;
+pub mod run;
 mod sentences;
 mod summary;
 mod table;
