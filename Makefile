@@ -38,6 +38,8 @@ test: setup
 	@tools/need.sh ss:iproute2 python3:python3 tmux:tmux systemd-socket-activate:systemd \
 	    promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
 	    /usr/lib/python3/dist-packages/prometheus_client:python3-prometheus-client \
+	    /usr/lib/python3/dist-packages/junitparser:python3-junitparser \
+	    /usr/lib/python3/dist-packages/pytest:python3-pytest \
 	    kubectl:kubernetes-client podman:podman runc:runc /bin/busybox:busybox-static
 	@test -x $(VENV)/bin/kubernetes-validate || { \
 	    python3 -m venv $(VENV) || { tools/need.sh /python3-venv:python3-venv; python3 -m venv $(VENV); }; \

@@ -3,12 +3,14 @@
 //! - `leaker serve ADDR:PORT` is the server of the blog post: it accepts, reads to the end of file,
 //!   and never closes, until SIGHUP tells it to.
 //! - `leaker visit ADDR:PORT COUNT` is its clients: they connect, and leave.
+//! - `leaker plan CASE` leaks in one way and ends: a command for `sockleak run`.
 //! - `leaker status` says which capabilities it has been given.
 //! - `leaker script` takes orders on stdin, one a line, and answers each with one line of JSON:
 //!   `{"ok": ...}` or `{"error": "..."}`. `help` lists the orders.
 
 mod healthy;
 mod order;
+mod plan;
 mod planted;
 mod ring;
 mod script;
@@ -60,6 +62,8 @@ enum Mode {
         #[arg(long, value_name = "HEX", default_value = script::OWN_NAME)]
         comm: String,
     },
+    /// Leak in one way, and end
+    Plan(plan::Plan),
     /// Print /proc/self/status
     Status,
     /// Take connections from the unix socket on stdin, and read each to its end
@@ -84,6 +88,7 @@ fn main() -> Result<()> {
             }
             script::run()
         }
+        Mode::Plan(plan) => plan.run(),
         Mode::Status => {
             print!("{}", std::fs::read_to_string("/proc/self/status")?);
             Ok(())

@@ -60,6 +60,11 @@ impl Running {
         self.child.stdin.as_mut().unwrap()
     }
 
+    /// Ends its stdin.
+    pub(crate) fn close_stdin(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// The next line, without its end; None when the output has ended.
     pub(crate) fn line(&mut self, patience: Duration) -> Option<Vec<u8>> {
         match self.lines.recv_timeout(patience) {
@@ -90,6 +95,12 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();
+    }
+
+    /// Waits for the end, though others may keep its output open, and panics when it does not come in time.
+    pub(crate) fn end_without_output(&mut self, patience: Duration) -> ExitStatus {
+        drop(self.stderr_reader.take());
+        self.end(patience)
     }
 
     /// Waits for the end, and panics when it does not come in time.

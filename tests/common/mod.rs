@@ -19,6 +19,7 @@ pub(crate) mod leaker;
 pub(crate) mod lines;
 pub(crate) mod orders;
 pub(crate) mod report;
+pub(crate) mod run;
 pub(crate) mod terminal;
 pub(crate) mod tool;
 
