@@ -3,6 +3,7 @@
 use crate::list::{COUNTING, HEALTHY, SOCKLEAK, SS, SS_OWNERS};
 use crate::live::{IDLE, TCPSTATES, WATCH};
 use crate::results::{ChurnRow, Goal, ListRow, LoadRow, Results, StandingRow};
+use crate::start::RUN_TRUE;
 
 /// Twice the ratio of the version that read sockets in CLOSE_WAIT and CLOSE alone (d104ebd): 0.45.
 const HEALTHY_MOST: f64 = 0.9;
@@ -31,6 +32,9 @@ pub(crate) fn compare(results: &Results) -> Vec<Goal> {
     }
     for row in results.start.iter().filter(|row| row.what == WATCH) {
         goals.push(at_most("first report after exec", row.ms.median, 150.0, "ms"));
+    }
+    for row in results.start.iter().filter(|row| row.what == RUN_TRUE) {
+        goals.push(at_most("`run -- true`, in all", row.ms.median, 100.0, "ms"));
     }
     goals
 }

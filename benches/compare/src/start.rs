@@ -1,4 +1,4 @@
-//! Measures the time from exec to the first report.
+//! Measures the time from exec to the first report, and what `run` adds to a command.
 
 use std::env;
 use std::io::{BufRead, BufReader};
@@ -13,6 +13,9 @@ use crate::live::WATCH;
 use crate::options::Options;
 use crate::results::TimeRow;
 use crate::summary::Summary;
+
+/// The shortest command that there is, under `run`.
+pub(crate) const RUN_TRUE: &str = "sockleak run -- true";
 
 pub(crate) fn run(options: &Options) -> Result<Vec<TimeRow>> {
     let repeats = if options.quick { 5 } else { 21 };
@@ -29,10 +32,32 @@ pub(crate) fn run(options: &Options) -> Result<Vec<TimeRow>> {
             readings.push(first_line(command)? * 1e3);
         }
     }
+    let commands: [(&str, &[&str]); 2] =
+        [("true", &["true"]), (RUN_TRUE, &[&sockleak, "run", "--", "true"])];
+    let mut ends = [const { Vec::new() }; 2];
+    for _ in 0..repeats {
+        for ((_, command), readings) in commands.iter().zip(&mut ends) {
+            readings.push(to_the_end(command)? * 1e3);
+        }
+    }
     let row = |((what, _), readings): (&(&str, _), Vec<f64>)| {
         Some(TimeRow { what: (*what).to_owned(), ms: Summary::of(readings)? })
     };
-    Ok(starters.iter().zip(readings).filter_map(row).collect())
+    let all = starters.iter().zip(readings).chain(commands.iter().zip(ends));
+    Ok(all.filter_map(row).collect())
+}
+
+/// Seconds until a command has ended, and well.
+fn to_the_end(command: &[&str]) -> Result<f64> {
+    let start = Instant::now();
+    let status = Command::new(command[0])
+        .args(&command[1..])
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot run {}", command[0]))?;
+    let seconds = start.elapsed().as_secs_f64();
+    anyhow::ensure!(status.success(), "{}: {status}", command.join(" "));
+    Ok(seconds)
 }
 
 /// Seconds until a command prints its first line.
