@@ -35,6 +35,11 @@ impl Since {
         Self { earliest: ktime, latest: ktime }
     }
 
+    /// Between these bounds, which never are a moment: it was not seen to begin, even where they meet.
+    fn between(earliest: u64, latest: u64) -> Self {
+        Self { earliest: earliest.min(latest.saturating_sub(1)), latest }
+    }
+
     /// Returns true if it was seen to begin.
     pub fn is_exact(self) -> bool {
         self.earliest == self.latest
@@ -54,7 +59,10 @@ impl Since {
         }
         let latest = self.latest.min(other.latest);
         let earliest = self.earliest.max(other.earliest);
-        if earliest > latest { self } else { Self { earliest, latest } }
+        match earliest > latest || self.is_exact() {
+            true => self,
+            false => Self::between(earliest, latest),
+        }
     }
 }
 
@@ -99,10 +107,8 @@ pub fn since(state: State, flags: SockFlags, stamps: &Stamps, tick: Tick) -> Sin
         // Reordered segments can leave an ACK's stamp older than the FIN.
         at_least = at_least.min(at_most);
     }
-    Since {
-        earliest: at_most.map_or(0, |age| stamps.ktime.saturating_sub(age)),
-        latest: stamps.ktime.saturating_sub(at_least),
-    }
+    let earliest = at_most.map_or(0, |age| stamps.ktime.saturating_sub(age));
+    Since::between(earliest, stamps.ktime.saturating_sub(at_least))
 }
 
 /// When data last went either way; 0, the boot, where it never did.
@@ -214,7 +220,7 @@ mod tests {
     fn a_lower_bound_never_exceeds_the_upper() {
         let reordered = Stamps { rcv_tstamp: 100_000 - 6_000, ..stamps() };
         let since = since(State::CloseWait, FIN, &reordered, HZ_250);
-        assert!(since.earliest <= since.latest);
+        assert!(since.earliest < since.latest, "bounds that meet are no exact time: {since:?}");
     }
 
     #[test]
@@ -225,6 +231,8 @@ mod tests {
         let older = Since { earliest: 0, latest: 12 * S };
         let both = Since { earliest: 10 * S, latest: 12 * S };
         assert_eq!(bounds.narrowed_by(older), both);
+        let met = bounds.narrowed_by(Since { earliest: 0, latest: 10 * S });
+        assert!(!met.is_exact() && met.latest == 10 * S, "{met:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use caps::Capability;
 use nix::fcntl::{OFlag, openat};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat, write};
@@ -256,9 +257,20 @@ fn from_within_a_cgroup_namespace() {
     let own = cgroups.make("host.slice/tool.service");
     let inside = |of: &Leaker| {
         let netns = of.netns.to_string();
-        let enter = format!("echo $$ >{}/cgroup.procs && exec unshare -C \"$@\"", own.display());
-        let mut command = Command::new("sh");
-        command.args(["-c", &enter, "sh"]).arg(binary());
+        let procs = File::options().write(true).open(own.join("cgroup.procs")).unwrap();
+        let mut command = Command::new(binary());
+        let enter = move || {
+            write(&procs, b"0")?;
+            unshare(CloneFlags::CLONE_NEWCGROUP)?;
+            Ok(())
+        };
+        #[allow(
+            unsafe_code,
+            reason = "what runs between fork() and exec() makes two system calls"
+        )]
+        unsafe {
+            command.pre_exec(enter)
+        };
         let report = Ran::of(command.args(["list", "--json", "--netns", &netns])).report();
         report.process(of.pid).unwrap().clone()
     };
