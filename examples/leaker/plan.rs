@@ -23,7 +23,7 @@ use sockleak::host::netns;
 use crate::order::Family;
 use crate::planted::{Listener, wait_for_both_ends, wait_for_end, wait_until};
 
-/// What to do.
+/// A step of the plan.
 #[derive(Args)]
 pub(crate) struct Plan {
     /// How to leak

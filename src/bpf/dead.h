@@ -19,7 +19,7 @@
 #define NO_FD (-1)
 #define STACK_SIZE (16 << 10) /* of a task in the kernel, on x86-64 before 5.15 */
 
-/* What is closed earlier after its death is no leak: ns. */
+/* A socket that is closed earlier after its death is no leak: ns. */
 const volatile __u64 min_age = 50000000;
 /* Set to note also what processes that exit hold, and is stranded. */
 const volatile bool stranded_too = false;
@@ -265,7 +265,7 @@ int BPF_PROG(on_skipped, struct tcp_sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
-/* What is in CLOSE and closed makes no transition. */
+/* A socket that is closed in CLOSE makes no transition. */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(on_destroy, struct tcp_sock *sk)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
- * What processes hold: when one exits, for the numbers of its descriptors; and at the end of all, to find
+ * Sockets in the hands of processes: when one exits, for the numbers of its descriptors; and at the end, to find
  * the sockets that survivors still hold.
  */
 #ifndef SOCKLEAK_REMAINS_H

@@ -203,7 +203,7 @@ mod tests {
                 let parsed = Cli::try_parse_from(arguments.split_whitespace());
                 assert!(parsed.is_ok(), "{example}: {:?}", parsed.err());
             }
-            // Of what a synopsis names, each flag exists.
+            // Each flag that a synopsis names exists.
             let command = Cli::command();
             let command = command.find_subcommand(usage.name).unwrap();
             for word in usage.synopsis.join(" ").split(['[', ']', ' ', '|']) {

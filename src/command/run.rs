@@ -319,7 +319,7 @@ impl Started {
                 break outcome;
             }
         };
-        // What survivors hold is looked at first: what they close meanwhile comes after.
+        // Survivors' sockets are looked at first: those that they close meanwhile come after.
         let survivors = self.follower.survivors()?;
         if survivors > 0 {
             self.follower.survey(|record| ends.absorb(record))?;

@@ -1,4 +1,4 @@
-//! What the exporter logs: a line when a process begins to leak, and one when that ends.
+//! The exporter's log: a line when a process begins to leak, and one when that ends.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -16,7 +16,7 @@ use crate::sock::name::sanitised;
 /// Raised when a field changes its meaning.
 const SCHEMA: u32 = 1;
 
-/// What leaks of one kind have in common.
+/// Properties that leaks of one kind have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Kind {
     /// The name of the process, sanitised.

@@ -15,7 +15,7 @@ const KEPT: usize = 1 << 17;
 /// Rules of judgement; times in ns.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// What is closed so soon after its end is no leak.
+    /// A socket that is closed so soon after its end is no leak.
     pub min_age: u64,
     /// A close() so shortly before its process's exit is no close in time.
     pub teardown: u64,
@@ -23,7 +23,7 @@ pub struct Rules {
     pub tick: Tick,
 }
 
-/// What the records have told so far.
+/// Facts that the records have told so far.
 #[derive(Debug, Default)]
 pub struct Ends {
     programs: HashMap<u64, Program>,
@@ -39,7 +39,7 @@ pub struct Ends {
 /// The dead sockets, judged.
 #[derive(Debug, Default)]
 pub struct Judged {
-    /// Those that are leaked or stranded, in the order of their ends.
+    /// Ends of sockets that are leaked or stranded, in the order of their ends.
     pub leaks: Vec<Leak>,
     /// How many were dead too shortly at the end for anybody to tell.
     pub too_young: u64,

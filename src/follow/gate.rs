@@ -1,4 +1,4 @@
-//! What makes a run fail, and with which exit code.
+//! The gate: whether a run fails, and with which exit code.
 
 use std::collections::HashSet;
 
@@ -19,9 +19,9 @@ pub const NOT_EXECUTABLE: u8 = 126;
 /// Rules by which leaks count.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
-    /// What is stranded counts, too.
+    /// True if stranded sockets count, too.
     pub stranded: bool,
-    /// What was closed late counts, too.
+    /// True if sockets that were closed late count, too.
     pub count_late: bool,
     /// How many leaks are allowed.
     pub max_leaks: usize,
@@ -36,9 +36,9 @@ pub struct Gate {
 /// The leaks of a run, sorted.
 #[derive(Debug, Default)]
 pub struct Sorted {
-    /// Those that count.
+    /// Leaks that count.
     pub leaked: Vec<Leak>,
-    /// Those that were closed late, where that does not count.
+    /// Leaks that were closed late, where that does not count.
     pub late: Vec<Leak>,
     /// How many are known.
     pub known: usize,

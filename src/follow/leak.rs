@@ -172,7 +172,7 @@ pub fn dead_for(dead: &Dead, tick: Tick) -> u64 {
 fn last_sent(dead: &Dead, tick: Tick) -> Option<u64> {
     let (stamps, now, then) = (&dead.sock.stamps, dead.sock.progress, dead.before);
     let has_moved = (now.write_seq, now.snd_una) != (then.write_seq, then.snd_una);
-    // What is shut down after the peer's end sends a FIN, and nothing more.
+    // A socket that is shut down after the peer's end sends a FIN, and nothing more.
     let is_fin = dead.sock.state != State::CloseWait;
     let at = |stamp| age::at(stamps, stamp, tick);
     (has_moved && !is_fin).then(|| at(stamps.lsndtime).max(at(stamps.rcv_tstamp)))

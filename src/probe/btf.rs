@@ -212,7 +212,7 @@ fn stand_in(file: &Path) -> io::Result<()> {
     let place = place.into_iter().find(|place| place.is_dir());
     let place = place.ok_or_else(|| io::Error::other("there is no /sys"))?;
     unshare(CloneFlags::CLONE_NEWNS)?;
-    // What the host mounts from now on is still seen here; what we mount is not seen there.
+    // Mounts of the host's are still seen here from now on; ours are not seen there.
     let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)?;
     let tmpfs = Some("tmpfs");

@@ -42,12 +42,12 @@ pub struct Follower {
     _links: Vec<Link>,
 }
 
-/// What is reported, and where the programs get their memory.
+/// Sockets to report, and where the programs get their memory.
 #[derive(Clone, Copy, Debug)]
 pub struct FollowConfig {
     /// Sockets that are closed so soon after their end are not reported.
     pub min_age: Duration,
-    /// What is stranded is reported, too, as far as exits and survivors show it.
+    /// True if stranded sockets are reported, too, as far as exits and survivors show it.
     pub stranded: bool,
     /// The size of the ring in bytes: a power of two, and a multiple of the page size.
     pub ring_size: u32,

@@ -1,4 +1,4 @@
-//! What a report is to show: which sockets, in which order, judged by what.
+//! The contents of a report: which sockets, in which order, judged by what.
 
 use rustc_hash::FxHashMap;
 

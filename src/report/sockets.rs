@@ -208,7 +208,7 @@ impl<'a> Sockets<'a> {
         Rows { context: self.context, places: self.places.iter() }
     }
 
-    /// So many rows from the beginning.
+    /// Rows from the beginning, this many.
     pub fn first(&self, rows: usize) -> Rows<'_> {
         let places = self.places.get(..rows).unwrap_or(&self.places);
         Rows { places: places.iter(), ..self.iter() }

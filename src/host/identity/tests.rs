@@ -167,7 +167,7 @@ fn one_report_reads_a_thousand_and_the_next_one_the_rest() {
     identities.begin();
     assert!(identities.read(many(0, 1_500)));
     assert_eq!(read(&identities, 0, 1_500), 1_500);
-    // Those that nobody asks for any more are forgotten.
+    // Processes that nobody asks for any more are forgotten.
     identities.begin();
     assert!(identities.read(many(0, 10)));
     identities.begin();

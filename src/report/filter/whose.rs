@@ -59,7 +59,7 @@ impl Whose {
         }
     }
 
-    /// Whether a process meets all conditions. One that has ended holds nothing, whoever it was.
+    /// Tells whether a process meets all conditions. One that has ended holds nothing, whoever it was.
     pub fn matches(&self, identity: &Identity) -> Option<bool> {
         if identity.known.ended && !self.is_empty() {
             return Some(false);
@@ -79,7 +79,7 @@ impl Whose {
     }
 }
 
-/// Whether one of these is met; an empty list is.
+/// Tells whether one of these is met; an empty list is.
 fn any<T>(list: &[T], matches: impl Fn(&T) -> Option<bool>) -> Option<bool> {
     let mut answers = list.iter().map(matches);
     match list.is_empty() {
@@ -95,14 +95,14 @@ fn any<T>(list: &[T], matches: impl Fn(&T) -> Option<bool>) -> Option<bool> {
     }
 }
 
-/// Whether a process runs this executable: its path, or the base name of that.
+/// Tells whether a process runs this executable: its path, or the base name of that.
 pub fn has_exe(identity: &Identity, wanted: &str) -> Option<bool> {
     let Some(exe) = &identity.exe else { return identity.known.exe.then_some(false) };
     let exe = exe.strip_suffix(" (deleted)").unwrap_or(exe);
     Some(exe == wanted || exe.rsplit('/').next() == Some(wanted))
 }
 
-/// Whether a process is in this unit; `.service` may be left out.
+/// Tells whether a process is in this unit; `.service` may be left out.
 pub fn is_in_unit(identity: &Identity, wanted: &str) -> Option<bool> {
     match &identity.unit {
         Some(unit) => {
@@ -112,7 +112,7 @@ pub fn is_in_unit(identity: &Identity, wanted: &str) -> Option<bool> {
     }
 }
 
-/// Whether a process is in this container. Containers of pods alone have names that can be known.
+/// Tells whether a process is in this container. Containers of pods alone have names that can be known.
 pub fn is_in_container(identity: &Identity, wanted: &str) -> Option<bool> {
     let Some(id) = &identity.container_id else {
         return identity.known.cgroup.then_some(false);
@@ -140,7 +140,7 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether the command line of a process is like this.
+    /// Tells whether the command line of a process is like this.
     pub fn is_in_command_of(&self, identity: &Identity) -> Option<bool> {
         let Some(arguments) = &identity.cmdline else {
             return identity.known.cmdline.then_some(false);
@@ -186,7 +186,7 @@ pub struct PodName {
 }
 
 impl PodName {
-    /// Whether a process is in this pod.
+    /// Tells whether a process is in this pod.
     pub fn has(&self, identity: &Identity) -> Option<bool> {
         match (&identity.namespace, &identity.pod) {
             (Some(namespace), Some(name)) => {

@@ -126,7 +126,7 @@ sockleak_series_dropped 0"#;
     assert_eq!(text.matches("# HELP").count(), text.matches("# TYPE").count());
 }
 
-/// What is not known has no series: no rate, no scan, no limit, no reason.
+/// Unknown values have no series: no rate, no scan, no limit, no reason.
 #[test]
 fn the_unknown_is_absent() {
     let unlimited = Process { fd_limit: 0, ..running() };
@@ -140,7 +140,7 @@ fn the_unknown_is_absent() {
 
 fn many(count: u32) -> Table {
     let leaks = (1..=count).flat_map(|pid| {
-        // Those with higher numbers leak a second kind.
+        // Processes with higher numbers leak a second kind.
         let place = u64::from(pid) * 2;
         let second = Sock { unread: 9, ..sock(place + 1, 90) };
         let second = (pid > count / 2).then(|| held(pid, 5, &second));

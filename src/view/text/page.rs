@@ -14,9 +14,9 @@ use crate::report::group::Grouped;
 /// The share of a page that its summary may take, and the least number of lines.
 const SUMMARY_SHARE: usize = 3;
 const SUMMARY_LEAST: usize = 3;
-/// So many rows come before sentences that a page has no room for.
+/// Rows that come before sentences that a page has no room for.
 const ROWS_LEAST: usize = 5;
-/// So many listeners are named on a page.
+/// Listeners that are named on a page, at the most.
 const LISTENERS: usize = 3;
 
 /// Writes what fits so many lines (`None`: as many as it takes), with `notes` below.
