@@ -75,7 +75,7 @@ pub(crate) fn slow_machine() -> bool {
 /// How long `list` has to wait for its second look, for healthy programs to have closed what they close
 /// at once: an emulated machine is too slow for the default.
 pub(crate) fn settle() -> &'static [&'static str] {
-    if slow_machine() { &["--settle", "30s"] } else { &[] }
+    if slow_machine() { &["--settle", "10s"] } else { &[] }
 }
 
 /// Waits until `condition` holds, and panics with `what` when it does not come to hold.
