@@ -1,8 +1,8 @@
 //! HTTP in a thread of its own, without any capability.
 //!
 //! Whatever clients do, they cost bounded memory, and never a report: each listener has at most
-//! [`MOST_CLIENTS`] at a time, of which the oldest has to go for a new one; each has [`PATIENCE`] for
-//! everything, and [`MOST_HEADER`] bytes for its request. Bodies are not read.
+//! `MOST_CLIENTS` at a time, of which the oldest has to go for a new one; each has `PATIENCE` for
+//! everything, and `MOST_HEADER` bytes for its request. Bodies are not read.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

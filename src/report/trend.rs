@@ -63,7 +63,7 @@ impl Trend {
 
 impl Growth {
     /// How a process has changed that now has leaks of these ages (ns), all of at least `youngest`: since
-    /// the oldest one began, but for half an hour at the most. It takes [`ENOUGH`] leaks to say so. Those that
+    /// the oldest one began, but for half an hour at the most. It takes `ENOUGH` leaks to say so. Those that
     /// were closed meanwhile are not among them, and make the growth seem larger.
     pub fn of_ages(ages: &[u64], youngest: u64) -> Option<Self> {
         let oldest = ages.iter().copied().max()?.min(LONGEST_HISTORY);

@@ -1,7 +1,7 @@
 //! Metrics for Prometheus, of one report: text format 0.0.4, which promtool and node_exporter's
 //! textfile collector read. (They refuse OpenMetrics.)
 //!
-//! A host has at most [`MOST_SERIES`] series, however many processes leak: labels name programs,
+//! A host has at most `MOST_SERIES` series, however many processes leak: labels name programs,
 //! units and containers, and never a PID, a descriptor or an address. What is not known has no
 //! series: 0 means none.
 
