@@ -4,11 +4,11 @@ use std::process::Command;
 
 use caps::{CapSet, Capability};
 
-use crate::common::run::{RunReport, command, plan, planted, run};
+use crate::common::run::{RunReport, attempt, command, plan, planted, run};
 use crate::common::{Ran, slow_machine};
 
 fn text(options: &[&str], words: &[String]) -> Ran {
-    Ran::of(&mut command(options, words))
+    attempt(options, words)
 }
 
 fn words(words: &[&str]) -> Vec<String> {
