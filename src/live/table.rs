@@ -217,7 +217,7 @@ impl Table {
             return;
         };
         let same = known.is(transition.conn, transition.cookie);
-        // What was held back overtakes what has come through the ring since.
+        // An entry that was held back overtakes records that have come through the ring since.
         let is_overtaken = known.since.is_exact() && transition.ktime < known.since.latest;
         if is_overtaken {
             return;

@@ -90,7 +90,7 @@ fn kubernetes_takes_what_kustomize_makes() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// What Docker, podman and the kubelet read: an allowlist, that lets bpf() pass.
+/// The seccomp profile, in the form of Docker, podman and the kubelet: an allowlist that lets bpf() pass.
 #[test]
 fn the_seccomp_profile_is_an_allowlist() {
     let profile = std::fs::read_to_string(deploy("seccomp/sockleak.json")).unwrap();

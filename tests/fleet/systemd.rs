@@ -1,4 +1,4 @@
-//! What systemd gives and wants: sockets, readiness, a watchdog, a journal. The protocols are spoken here
+//! The exporter under systemd: sockets, readiness, a watchdog, a journal. The protocols are spoken here
 //! by the tests and by systemd's own tools: there need be no systemd.
 
 use std::fs;

@@ -67,7 +67,7 @@ fn end_stdin(mut run: Running) -> RunReport {
     report(run)
 }
 
-/// What a process outside has taken over is its own business.
+/// A socket that a process outside has taken over is its own business.
 #[test]
 fn passed_to_a_process_outside() {
     let path = std::env::temp_dir().join(format!("sockleak-outside-{}", std::process::id()));

@@ -16,7 +16,7 @@ pub const AT_ONCE: usize = 1_000;
 /// container starts.
 const TRIES: u8 = 30;
 
-/// What is known of processes, by their number and when they began.
+/// Identities of processes, by their number and when they began.
 #[derive(Debug)]
 pub struct Identities {
     known: FxHashMap<(u32, u64), Known>,

@@ -130,7 +130,7 @@ fn is_id(text: &str) -> bool {
 /// A pod's UID, if a part of a path names one: `podUID`, or the slice `kubepods-CLASS-podUID.slice`,
 /// in which `_` stands for `-`. Pods that a file on the node defines have 32 hexadecimal digits.
 fn pod(part: &str) -> Option<String> {
-    // What follows a colon names a container in the pod's slice.
+    // The part after a colon names a container in the pod's slice.
     let part = part.split_once(':').map_or(part, |(slice, _)| slice);
     let uid = match part.strip_suffix(".slice") {
         Some(slice) if slice.contains("kubepods") => slice.rsplit_once("-pod")?.1.replace('_', "-"),

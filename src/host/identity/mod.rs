@@ -62,7 +62,7 @@ pub struct Identity {
     /// The name of its effective user, as /etc/passwd has it.
     #[serde(serialize_with = "name::serialize_optional")]
     pub user: Option<String>,
-    /// What has been read: if that is `None`, there is none.
+    /// The parts of it that have been read: if such a part is `None`, there is none.
     #[serde(skip)]
     pub known: Known,
     /// Its systemd unit.
@@ -88,7 +88,7 @@ pub struct Identity {
     pub container: Option<String>,
 }
 
-/// What has been read of a process.
+/// The parts of an identity that have been read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// Its executable: a zombie and a kernel thread have none.

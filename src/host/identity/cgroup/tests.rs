@@ -16,7 +16,7 @@ fn path(text: &str) -> String {
         .replace("ID", ID)
 }
 
-/// What a file says: unit, slice, runtime, container, pod; `-` where it is unknown.
+/// Facts that a file states: unit, slice, runtime, container, pod; `-` where it is unknown.
 fn of(file: &str) -> String {
     let Cgroup { unit, slice, runtime, container_id, pod_uid } = Cgroup::parse(&path(file));
     let container_id = container_id.map(|id| id.replace(OTHER, "OTHER").replace(ID, "ID"));
