@@ -10,7 +10,7 @@ use crate::host::identity::{Identities, Identity, Named};
 use crate::host::process::{self, Kind};
 use crate::host::{netns, pidns};
 use crate::live::table::Table;
-use crate::report::filter::{Filter, has_exe, is_in_container, is_in_unit};
+use crate::report::filter::{Filter, Pattern, has_exe, is_in_container, is_in_unit};
 use crate::sock::event::Process;
 
 /// Keeps a filter up to date with the processes that there are.
@@ -68,7 +68,8 @@ impl Asked {
             let known = |(pid, process): (u32, &Process)| {
                 (pid, identities.get(pid, process.start_boottime))
             };
-            filter.set_identities(&table.processes().map(known).collect::<Vec<_>>());
+            let known: Vec<_> = table.processes().map(known).collect();
+            filter.set_identities(&known, &|pid| identities.whole_command(pid));
         }
         filter.homes = None;
         let is_known = !table.has_missing_owners() && !table.has_omitted_holders();
@@ -112,7 +113,10 @@ fn asked_for(filter: &Filter, identities: &mut Identities) -> Vec<u32> {
         return named;
     }
     let all = identities.look_up(&named).into_iter();
-    all.filter(|(_, one)| whose.matches(one) != Some(false)).map(|(pid, _)| pid).collect()
+    let may_match = |pid: u32, one: &Identity| {
+        whose.matches(one, &|| identities.whole_command(pid)) != Some(false)
+    };
+    all.filter(|(pid, one)| may_match(*pid, one)).map(|(pid, _)| pid).collect()
 }
 
 /// The network namespaces of the processes that are asked for; `None` where we may not know all.
@@ -189,12 +193,18 @@ fn nobody_like(filter: &Filter, identities: &mut Identities) -> Vec<String> {
     if whose.is_empty() {
         return Vec::new();
     }
-    // Our own arguments have each pattern in them.
-    let others: Vec<_> = process::all().filter(|&pid| pid != std::process::id()).collect();
-    let mut all = identities.look_up(&others);
+    let mut all = identities.look_up(&process::all().collect::<Vec<_>>());
     all.retain(|(_, identity)| !identity.known.ended);
+    let repeat_ours = that_repeat_ours(&all);
     let is_nobody = |matches: &dyn Fn(&Identity) -> Option<bool>| {
         all.iter().all(|(_, identity)| matches(identity) == Some(false))
+    };
+    let has_command = |cmd: &Pattern| {
+        let others = all.iter().filter(|(pid, _)| !repeat_ours.contains(pid));
+        let has = |(pid, of): &(u32, Identity)| {
+            cmd.is_in_command_of(of, &|| identities.whole_command(*pid)) != Some(false)
+        };
+        others.into_iter().any(has)
     };
     let mut wrong = Vec::new();
     let mut say = |value: &dyn std::fmt::Display, option: &str, why: &str| {
@@ -204,7 +214,7 @@ fn nobody_like(filter: &Filter, identities: &mut Identities) -> Vec<String> {
         let why = "no process runs it; give the path of an executable, or its base name";
         say(exe, "--exe <PATH>", why);
     }
-    for cmd in whose.cmd.iter().filter(|cmd| is_nobody(&|of| cmd.is_in_command_of(of))) {
+    for cmd in whose.cmd.iter().filter(|cmd| !has_command(cmd)) {
         let why = "no command line has it; give words that `ps -o args` prints, with * between them \
                    for anything";
         say(&cmd.as_str(), "--cmd <PATTERN>", why);
@@ -222,4 +232,22 @@ fn nobody_like(filter: &Filter, identities: &mut Identities) -> Vec<String> {
         say(pod, "--pod <NAMESPACE/NAME>", why);
     }
     wrong
+}
+
+/// The processes whose command lines have each pattern in them because ours has: ourselves, and `sudo`,
+/// `timeout` or the shell that has started us.
+fn that_repeat_ours(all: &[(u32, Identity)]) -> BTreeSet<u32> {
+    let program = std::env::args().next().unwrap_or_default();
+    let program = program.rsplit('/').next().unwrap_or_default();
+    let mut ours = BTreeSet::new();
+    let mut next = Some(std::process::id());
+    while let Some(pid) = next.filter(|&pid| ours.insert(pid)) {
+        let parent = all.iter().find(|(one, _)| *one == pid).and_then(|(_, of)| of.ppid);
+        let names_us = |(one, of): &&(u32, Identity)| {
+            let arguments = of.cmdline.iter().flatten();
+            Some(*one) == parent && arguments.clone().any(|argument| argument.contains(program))
+        };
+        next = all.iter().find(names_us).map(|(one, _)| *one);
+    }
+    ours
 }

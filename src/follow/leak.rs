@@ -132,7 +132,7 @@ impl Leak {
             && any(&filter.comm, |comm| self.has_name(comm))
             && any(&filter.uid, |&uid| self.uid == uid)
             && any(&filter.whose.cmd, |pattern| {
-                pattern.is_in_command_of(&self.identity()) == Some(true)
+                pattern.is_in_command_of(&self.identity(), &|| None) == Some(true)
             })
     }
 

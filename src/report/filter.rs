@@ -145,10 +145,15 @@ impl Filter {
         !self.whose.exe.is_empty() || self.not.iter().any(Self::asks_for_executables)
     }
 
-    /// Takes who the processes are; `None` where that is not known.
-    pub fn set_identities(&mut self, all: &[(u32, Option<&Identity>)]) {
-        self.whose.set(all.iter().copied());
-        self.not.iter_mut().for_each(|known| known.set_identities(all));
+    /// Takes who the processes are; `None` where that is not known. `whole` reads the whole command line
+    /// of one.
+    pub fn set_identities(
+        &mut self,
+        all: &[(u32, Option<&Identity>)],
+        whole: &dyn Fn(u32) -> Option<String>,
+    ) {
+        self.whose.set(all.iter().copied(), whole);
+        self.not.iter_mut().for_each(|known| known.set_identities(all, whole));
     }
 
     /// True if it, or what it leaves out, asks for processes by name.

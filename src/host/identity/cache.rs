@@ -1,5 +1,6 @@
 //! Identities of processes, each read once.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use rustc_hash::FxHashMap;
@@ -11,6 +12,9 @@ use super::{Identity, Named, PodLogs};
 /// How many processes are read for one report. To read one takes some 50 µs: a bound on that, however
 /// many processes somebody makes.
 pub const AT_ONCE: usize = 1_000;
+
+/// How many bytes of whole command lines are read for one report. The kernel lets a process have 6 MiB.
+const WHOLE_AT_ONCE: usize = 64 << 20;
 
 /// In how many reports the name of a pod is looked for: its folder of logs is made when its first
 /// container starts.
@@ -25,6 +29,8 @@ pub struct Identities {
     /// The number of the report at hand, and how many processes may still be read for it.
     report: u64,
     left: usize,
+    /// How many bytes of whole command lines may still be read for it.
+    whole_left: Cell<usize>,
 }
 
 #[derive(Debug)]
@@ -47,6 +53,7 @@ impl Identities {
             pods: PodLogs::new(pod_logs),
             report: 0,
             left: 0,
+            whole_left: Cell::new(WHOLE_AT_ONCE),
         }
     }
 
@@ -57,6 +64,7 @@ impl Identities {
         self.known.retain(|_, known| known.asked_in >= last);
         self.report += 1;
         self.left = AT_ONCE;
+        self.whole_left.set(WHOLE_AT_ONCE);
         self.users.refresh();
         self.pods.expire();
     }
@@ -94,6 +102,18 @@ impl Identities {
             Some((pid, identity))
         });
         read.collect()
+    }
+
+    /// The whole command line of a process, where its identity has the beginning only; `None` where it
+    /// cannot be read, or where too much has been read for this report.
+    pub fn whole_command(&self, pid: u32) -> Option<String> {
+        let left = self.whole_left.get();
+        if left == 0 {
+            return None;
+        }
+        let command = read_all([pid], super::whole_command).pop()???;
+        self.whole_left.set(left.saturating_sub(command.len()));
+        Some(command)
     }
 
     /// Returns true if a process is known, and remembers that somebody has asked for it.

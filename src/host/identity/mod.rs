@@ -35,6 +35,8 @@ use crate::sock::name;
 /// How much of the arguments is read: a process can have megabytes of them, and Java's class paths take
 /// kilobytes.
 const ARGUMENTS: u64 = 16 << 10;
+/// How much of them is read where all of them matter: the kernel lets a process have 6 MiB.
+const ALL_ARGUMENTS: u64 = 8 << 20;
 /// How many digits of a container's ID are shown: as many as `docker ps` shows.
 const SHORT_ID: usize = 12;
 /// How much of other files is read. A path in /proc/PID/cgroup has at most 4 KiB, and a host of many
@@ -227,6 +229,12 @@ impl Identity {
             ..Self::UNKNOWN
         }
     }
+}
+
+/// The whole command line of a process, with blanks between its arguments.
+fn whole_command(&pid: &u32) -> Option<String> {
+    let bytes = Folder::open(pid)?.bytes("cmdline", ALL_ARGUMENTS).ok()?;
+    Some(String::from_utf8_lossy(&bytes).replace('\0', " "))
 }
 
 /// True for what was read, and for what is not there.

@@ -46,12 +46,17 @@ impl Whose {
         !self.is_empty() && self.in_doubt.contains(&pid)
     }
 
-    /// Takes who the processes are; `None` where nobody has looked yet.
-    pub(super) fn set<'a>(&mut self, all: impl Iterator<Item = (u32, Option<&'a Identity>)>) {
+    /// Takes who the processes are; `None` where nobody has looked yet. `whole` reads the whole command
+    /// line of one.
+    pub(super) fn set<'a>(
+        &mut self,
+        all: impl Iterator<Item = (u32, Option<&'a Identity>)>,
+        whole: &dyn Fn(u32) -> Option<String>,
+    ) {
         self.met_by.clear();
         self.in_doubt.clear();
         for (pid, identity) in all {
-            match identity.and_then(|identity| self.matches(identity)) {
+            match identity.and_then(|identity| self.matches(identity, &|| whole(pid))) {
                 Some(true) => drop(self.met_by.insert(pid)),
                 Some(false) => {}
                 None => drop(self.in_doubt.insert(pid)),
@@ -60,13 +65,14 @@ impl Whose {
     }
 
     /// Tells whether a process meets all conditions. One that has ended holds nothing, whoever it was.
-    pub fn matches(&self, identity: &Identity) -> Option<bool> {
+    /// `whole` reads its whole command line.
+    pub fn matches(&self, identity: &Identity, whole: &dyn Fn() -> Option<String>) -> Option<bool> {
         if identity.known.ended && !self.is_empty() {
             return Some(false);
         }
         let conditions = [
             any(&self.exe, |exe| has_exe(identity, exe)),
-            any(&self.cmd, |pattern| pattern.is_in_command_of(identity)),
+            any(&self.cmd, |pattern| pattern.is_in_command_of(identity, whole)),
             any(&self.unit, |unit| is_in_unit(identity, unit)),
             any(&self.container, |container| is_in_container(identity, container)),
             any(&self.pod, |pod| pod.has(identity)),
@@ -140,15 +146,20 @@ impl Pattern {
         &self.0
     }
 
-    /// Tells whether the command line of a process is like this.
-    pub fn is_in_command_of(&self, identity: &Identity) -> Option<bool> {
+    /// Tells whether the command line of a process is like this. An identity has the beginning of it;
+    /// `whole` reads the rest.
+    pub fn is_in_command_of(
+        &self,
+        identity: &Identity,
+        whole: &dyn Fn() -> Option<String>,
+    ) -> Option<bool> {
         let Some(arguments) = &identity.cmdline else {
             return identity.known.cmdline.then_some(false);
         };
         let is_cut = arguments.last().is_some_and(|last| last.ends_with('…'));
         match self.is_in(&arguments.join(" ")) {
             true => Some(true),
-            false if is_cut => None,
+            false if is_cut => whole().map(|command| self.is_in(&command)),
             false => Some(false),
         }
     }
@@ -224,6 +235,8 @@ mod tests {
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
+    const UNREADABLE: fn() -> Option<String> = || None;
+
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
     }
@@ -263,11 +276,16 @@ mod tests {
             ("jar2", false),
         ] {
             let pattern: Pattern = pattern.parse().unwrap();
-            assert_eq!(pattern.is_in_command_of(&java), Some(answer), "{pattern:?}");
+            assert_eq!(pattern.is_in_command_of(&java, &UNREADABLE), Some(answer), "{pattern:?}");
         }
         let pattern: Pattern = "shop".parse().unwrap();
-        assert_eq!(pattern.is_in_command_of(&of("/java", &["java", "-cp…"])), None, "cut");
-        assert_eq!(pattern.is_in_command_of(&Identity::UNKNOWN), None);
+        let cut = of("/java", &["java", "-cp…"]);
+        assert_eq!(pattern.is_in_command_of(&cut, &UNREADABLE), None, "cut");
+        for (whole, answer) in [("java -cp a shop.Main", true), ("java -cp a Main", false)] {
+            let whole = || Some(whole.to_owned());
+            assert_eq!(pattern.is_in_command_of(&cut, &whole), Some(answer));
+        }
+        assert_eq!(pattern.is_in_command_of(&Identity::UNKNOWN, &UNREADABLE), None);
         for bad in ["", "*", "**"] {
             assert!(bad.parse::<Pattern>().is_err(), "{bad}");
         }
@@ -328,17 +346,25 @@ mod tests {
         let nginx = Identity { unit: some("nginx.service"), ..of("/nginx", &["nginx"]) };
         let known = Known { exe: false, ..Known::ALL };
         let hidden = Identity { exe: None, known, ..nginx.clone() };
-        assert_eq!(Whose::default().matches(&Identity::UNKNOWN), Some(true));
-        assert_eq!(whose(&["java", "nginx"], &[]).matches(&nginx), Some(true));
-        assert_eq!(whose(&["nginx"], &["a", "nginx"]).matches(&nginx), Some(true));
-        assert_eq!(whose(&["nginx"], &["a"]).matches(&nginx), Some(false));
-        assert_eq!(whose(&["nginx"], &["nginx"]).matches(&hidden), None);
-        assert_eq!(whose(&["nginx"], &["a"]).matches(&hidden), Some(false), "one is not met");
+        assert_eq!(Whose::default().matches(&Identity::UNKNOWN, &UNREADABLE), Some(true));
+        assert_eq!(whose(&["java", "nginx"], &[]).matches(&nginx, &UNREADABLE), Some(true));
+        assert_eq!(whose(&["nginx"], &["a", "nginx"]).matches(&nginx, &UNREADABLE), Some(true));
+        assert_eq!(whose(&["nginx"], &["a"]).matches(&nginx, &UNREADABLE), Some(false));
+        assert_eq!(whose(&["nginx"], &["nginx"]).matches(&hidden, &UNREADABLE), None);
+        assert_eq!(
+            whose(&["nginx"], &["a"]).matches(&hidden, &UNREADABLE),
+            Some(false),
+            "one is not met"
+        );
         let ended = Known { ended: true, ..Known::default() };
         let ended = Identity { known: ended, ..Identity::UNKNOWN };
-        assert_eq!(whose(&["nginx"], &[]).matches(&ended), Some(false), "it holds nothing");
+        assert_eq!(
+            whose(&["nginx"], &[]).matches(&ended, &UNREADABLE),
+            Some(false),
+            "it holds nothing"
+        );
         let mut both = whose(&["nginx"], &[]);
-        both.set([(7, Some(&nginx)), (8, Some(&hidden)), (9, None)].into_iter());
+        both.set([(7, Some(&nginx)), (8, Some(&hidden)), (9, None)].into_iter(), &|_| None);
         assert!(both.is_met_by(7) && !both.is_met_by(8) && !both.is_met_by(9));
         assert!(!both.is_in_doubt(7) && both.is_in_doubt(8) && both.is_in_doubt(9));
     }

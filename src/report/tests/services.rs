@@ -123,7 +123,7 @@ fn a_holder_of_whom_nothing_is_known_makes_the_answer_incomplete() {
             13 => None,
             _ => Some(&other),
         };
-        filter.set_identities(&(7..=13).map(|pid| (pid, who(pid))).collect::<Vec<_>>());
+        filter.set_identities(&(7..=13).map(|pid| (pid, who(pid))).collect::<Vec<_>>(), &|_| None);
         let report = report_of(&table, &Query { filter, ..query() });
         (places(&report), report.incomplete)
     };
