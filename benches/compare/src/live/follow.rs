@@ -34,7 +34,7 @@ const NO_TOOL: &str = "no tool";
 /// The least cost of a tool with one program.
 const NOTHING: &str = "an empty program";
 /// The least cost of a tool with two programs, as sockleak has.
-const NOTHING_TWICE: &str = "two empty programs";
+pub(crate) const NOTHING_TWICE: &str = "two empty programs";
 
 /// The blog post's idea: socket and thread ID of each socket that enters CLOSE_WAIT, until it leaves.
 /// It is on the tracepoint, whose interface is stable; that of the function in the post is not.
@@ -156,7 +156,9 @@ fn measure(followers: &[Follower], rounds: Rounds) -> Result<Vec<ChurnRow>> {
                 true => follower.every == 1,
                 false => round % follower.every == 0,
             };
-            if readings.refused.is_some() || !has_turn {
+            // Once it has run, it may only have been slow to start.
+            let is_refused = readings.refused.is_some() && readings.rate.is_empty();
+            if is_refused || !has_turn {
                 continue;
             }
             let during = beside(follower, &mut churn, readings)?;
@@ -271,11 +273,8 @@ fn rows(followers: &[Follower], readings: Vec<Readings>) -> Vec<ChurnRow> {
         .zip(readings)
         .map(|(follower, readings)| ChurnRow {
             tool: follower.name.clone(),
-            refused: readings.refused.or(readings
-                .deaths
-                .into_iter()
-                .next()
-                .filter(|_| readings.rate.is_empty())),
+            refused: (readings.refused.into_iter().chain(readings.deaths).next())
+                .filter(|_| readings.rate.is_empty()),
             connections_per_second: Summary::of(readings.rate),
             throughput_lost_percent: Summary::of(readings.lost),
             cpu_added_percent: Summary::of(readings.added),
