@@ -173,7 +173,8 @@ impl Script {
             Order::Keepalive { fd } => {
                 let second = Duration::from_secs(1);
                 let probing = TcpKeepalive::new().with_time(second).with_interval(second);
-                self.socket(fd)?.set_tcp_keepalive(&probing.with_retries(1))?;
+                // A busy host may take seconds to answer, and a probe too many ends the connection.
+                self.socket(fd)?.set_tcp_keepalive(&probing.with_retries(100))?;
             }
             Order::Cookie { fd } => return Ok(json!(self.socket(fd)?.cookie()?)),
             Order::Loopback { direction } => netns::set_loopback(direction == Direction::Up)?,
