@@ -36,7 +36,7 @@ demo: build
 # Unit tests without privilege first, then the same sources' tests against the real kernel. The
 # latter fail without root; cargo itself does not need it.
 test: setup
-	@tools/need.sh ss:iproute2 python3:python3 tmux:tmux systemd-socket-activate:systemd \
+	@tools/need.sh ss:iproute2 python3:python3 tmux:tmux fish:fish elvish:elvish systemd-socket-activate:systemd \
 	    promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
 	    /usr/lib/python3/dist-packages/prometheus_client:python3-prometheus-client \
 	    /usr/lib/python3/dist-packages/junitparser:python3-junitparser \

@@ -8,17 +8,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Command, CommandFactory, ValueEnum};
-use clap_complete::Shell;
+use clap_complete::{Generator, Shell};
 use clap_mangen::Man;
 use sockleak::command::Cli;
+use sockleak::command::completions::script;
 use sockleak::command::manual::{USAGES, usage};
 use sockleak::host::privilege::{FEATURES, Feature};
 use sockleak::sock::leak::{Class, Verdict};
 
-use self::texts::{
-    BUGS, CHECK_EXIT_STATUS, COMPLETIONS_EXIT_STATUS, DOCTOR_EXIT_STATUS, EXIT_STATUS,
-    EXPORT_EXIT_STATUS, OVERHEAD, PRIVILEGES, SEE_ALSO,
-};
+use self::texts::{BUGS, EXIT_STATUS, OVERHEAD, PRIVILEGES, SEE_ALSO, bugs, exit_status, overhead};
 
 fn main() -> Result<()> {
     let dir = std::env::args_os().nth(1).map(PathBuf::from).context("usage: assets DIR")?;
@@ -34,20 +32,13 @@ fn main() -> Result<()> {
         fs::write(man.join(format!("{name}.1")), section(subcommand.get_name(), command)?)?;
     }
     for &shell in Shell::value_variants() {
-        clap_complete::generate_to(shell, &mut Cli::command(), "sockleak", &completions)?;
+        fs::write(completions.join(shell.file_name("sockleak")), script(shell)?)?;
     }
     Ok(())
 }
 
 /// The page of a subcommand.
 fn section(name: &str, command: Command) -> Result<Vec<u8>> {
-    let (exit_status, looks) = match name {
-        "doctor" => (DOCTOR_EXIT_STATUS, false),
-        "completions" => (COMPLETIONS_EXIT_STATUS, false),
-        "export" => (EXPORT_EXIT_STATUS, true),
-        "check" => (CHECK_EXIT_STATUS, true),
-        _ => (EXIT_STATUS, true),
-    };
     let man = Man::new(command);
     let mut page = Vec::new();
     man.render_title(&mut page)?;
@@ -56,11 +47,9 @@ fn section(name: &str, command: Command) -> Result<Vec<u8>> {
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
     append(&mut page, "EXAMPLES", &examples(&[name])?);
-    append(&mut page, "EXIT STATUS", exit_status);
-    if looks {
-        append(&mut page, "OVERHEAD", OVERHEAD);
-        append(&mut page, "BUGS", BUGS);
-    }
+    append(&mut page, "EXIT STATUS", exit_status(name));
+    append(&mut page, "OVERHEAD", overhead(name));
+    append(&mut page, "BUGS", bugs(name));
     append(&mut page, "SEE ALSO", &format!("sockleak(1): verdicts, privileges; {SEE_ALSO}"));
     Ok(page)
 }
@@ -187,11 +176,16 @@ mod tests {
             let name = subcommand.get_name();
             let page = section(name, subcommand.clone()).unwrap();
             let titles = titles(&page);
-            let mut wanted = vec!["NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "EXIT STATUS"];
-            if ["watch", "list", "events"].contains(&name) {
-                wanted.extend(["OVERHEAD", "BUGS"]);
-            }
-            wanted.push("SEE ALSO");
+            let wanted = [
+                "NAME",
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "EXAMPLES",
+                "EXIT STATUS",
+                "OVERHEAD",
+                "BUGS",
+                "SEE ALSO",
+            ];
             let places = wanted.iter().map(|one| titles.iter().position(|title| title == one));
             let places: Vec<_> = places.collect();
             assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{name}: {titles:?}");
@@ -199,6 +193,21 @@ mod tests {
         let titles = titles(&page(command).unwrap());
         for title in ["VERDICTS", "EXAMPLES", "PRIVILEGES", "OVERHEAD", "BUGS", "SEE ALSO"] {
             assert!(titles.iter().any(|one| one == title), "{titles:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_names_options_of_its_own_command_alone() {
+        let command = Cli::command();
+        for subcommand in command.get_subcommands() {
+            let name = subcommand.get_name();
+            let has = |option| subcommand.get_arguments().any(|own| own.get_long() == Some(option));
+            for text in [exit_status(name), overhead(name), bugs(name)] {
+                let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+                for option in words.filter_map(|word| word.strip_prefix("--")) {
+                    assert!(has(option), "--{option} in the page of {name}");
+                }
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! `sockleak completions`: completions for a shell.
 
+mod words;
+
 use std::io::{self, Write};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
@@ -19,9 +21,20 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
-        let mut script = Vec::new();
-        generate(self.shell, &mut Cli::command(), "sockleak", &mut script);
-        reader_has_gone(io::stdout().write_all(&script))?;
+        let script = script(self.shell)?;
+        reader_has_gone(io::stdout().write_all(script.as_bytes()))?;
         Ok(Exit::Clean)
     }
+}
+
+/// The script that completes options, states, verdicts and columns in a shell.
+///
+/// # Errors
+/// Where words cannot be added to what `clap_complete` has made.
+pub fn script(shell: Shell) -> Result<String> {
+    let mut command = Cli::command();
+    let mut script = Vec::new();
+    generate(shell, &mut command, "sockleak", &mut script);
+    let script = String::from_utf8_lossy(&script);
+    words::added(shell, &command, &script).with_context(|| format!("no words for {shell}"))
 }

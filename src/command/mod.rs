@@ -2,7 +2,7 @@
 
 mod asked;
 mod check;
-mod completions;
+pub mod completions;
 mod doctor;
 mod events;
 mod export;
