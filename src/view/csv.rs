@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use clap::ValueEnum;
-use csv::{Writer, WriterBuilder};
+use csv::{ReaderBuilder, Writer, WriterBuilder};
 use serde::Serialize;
 
 use super::processes::Processes;
@@ -84,7 +84,7 @@ pub fn render_groups(grouped: &Grouped, style: Style<'_>, out: &mut impl Write) 
     for group in grouped.groups.iter().take(style.rows.unwrap_or(usize::MAX)) {
         let verdicts: Vec<_> =
             group.verdicts.iter().map(|(verdict, count)| format!("{verdict} {count}")).collect();
-        let key = sanitised(&group.key);
+        let key = no_formula(sanitised(&group.key).into_owned());
         let count = group.count.to_string();
         let oldest = seconds(group.oldest_age);
         writer.write_record(record(&time, [&*key, &count, &oldest, &verdicts.join(", ")]))?;
@@ -101,8 +101,13 @@ pub fn render_record(
     headers: bool,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let mut writer = WriterBuilder::new().has_headers(headers).from_writer(out);
-    writer.serialize(record)?;
+    let mut plain = WriterBuilder::new().has_headers(headers).from_writer(Vec::new());
+    plain.serialize(record)?;
+    let plain = plain.into_inner().map_err(|error| error.into_error())?;
+    let mut writer = Writer::from_writer(out);
+    for record in ReaderBuilder::new().has_headers(false).from_reader(&*plain).records() {
+        writer.write_record(record?.iter().map(|field| no_formula(field.to_owned())))?;
+    }
     writer.flush()
 }
 
@@ -119,20 +124,24 @@ fn field(
         Column::Idle => row.idle.map(seconds).unwrap_or_default(),
         Column::Since => humantime::format_rfc3339_millis(since(row, now)).to_string(),
         Column::Pid => known(row.pid),
-        Column::Comm => row.comm.map(|comm| sanitised(comm).into_owned()).unwrap_or_default(),
+        Column::Comm => {
+            no_formula(row.comm.map(|comm| sanitised(comm).into_owned()).unwrap_or_default())
+        }
         Column::Cmd
         | Column::Exe
         | Column::User
         | Column::Unit
         | Column::Container
-        | Column::Pod => processes.whose(column, row).unwrap_or_default(),
+        | Column::Pod => no_formula(processes.whose(column, row).unwrap_or_default()),
         Column::Fd => {
             let fds: Vec<_> = row.holders.fds().map(|fd| fd.to_string()).collect();
             fds.join(" ")
         }
         Column::Local => row.local.to_string(),
         Column::Remote => row.remote.to_string(),
-        Column::Peer => row.peer_pid.map(|pid| peer(pid, row.peer_comm)).unwrap_or_default(),
+        Column::Peer => {
+            no_formula(row.peer_pid.map(|pid| peer(pid, row.peer_comm)).unwrap_or_default())
+        }
         Column::State => row.state.name().to_owned(),
         Column::Class => row.class.name().to_owned(),
         Column::Verdict => row.verdict.map(|verdict| verdict.name().to_owned()).unwrap_or_default(),
@@ -146,6 +155,15 @@ fn field(
         Column::Direction => {
             row.direction.map(|direction| direction.name().to_owned()).unwrap_or_default()
         }
+    }
+}
+
+/// A name that another process chose, with an apostrophe in front if a spreadsheet would take it for a
+/// formula.
+fn no_formula(name: String) -> String {
+    match name.starts_with(['=', '+', '-', '@']) {
+        true => format!("'{name}"),
+        false => name,
     }
 }
 

@@ -105,6 +105,47 @@ fn csv_has_every_column_and_any_text() {
     assert_eq!(csv_of(&report, style), [["2026-11-23T03:10:00.123Z", "20167", "6 7"]]);
 }
 
+/// A spreadsheet computes what begins like a formula, and a process may be named like one.
+#[test]
+fn no_name_is_a_formula_in_csv() {
+    let begins = ["=1+1", "+1", "-bash", "@sum"];
+    let scan = (0_u32..).zip(begins).flat_map(|(pid, name)| {
+        [process(pid, name), held(pid, 3, &sock(u64::from(pid), 60 - pid))]
+    });
+    let table = table(&[], scan);
+    let identities = begins.map(|name| Identity {
+        cmdline: Some(vec![name.to_owned(), "a=b".to_owned()]),
+        exe: some(name),
+        unit: some(&format!("{name}.service")),
+        known: Known::ALL,
+        ..Identity::UNKNOWN
+    });
+    let mut report = tests::report(&table);
+    for process in &mut report.processes {
+        process.identity = &identities[process.pid as usize];
+    }
+    let columns =
+        Columns::Only(vec![Column::Comm, Column::Cmd, Column::Exe, Column::Unit, Column::Fd]);
+    let style = csv::Style { columns: Some(&columns), ..csv::Style::default() };
+    let wanted = begins.map(|name| {
+        let fields =
+            [name.to_owned(), format!("{name} a=b"), name.into(), format!("{name}.service")];
+        fields
+            .map(|field| format!("'{field}"))
+            .into_iter()
+            .chain(["3".to_owned()])
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(csv_of(&report, style), wanted);
+    let grouped = Grouped::build(&report, GroupBy::Process);
+    let text = written(|out| csv::render_groups(&grouped, csv::Style::default(), out));
+    assert!(text.lines().all(|line| line.starts_with('\'')), "{text}");
+    let actor = Actor { pid: Some(7), comm: "=1+1".to_owned(), exiting: false };
+    let event = events::EventRow::new(transition(Some(actor)), None, now());
+    let text = written(|out| csv::render_record(&event, false, out));
+    assert!(text.contains(",7,'=1+1,"), "{text}");
+}
+
 #[test]
 fn groups_and_events_are_records_too() {
     let table = leaks();
