@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::output::{Output, incomplete};
 use super::screen::Screen;
 use crate::cli::{Format, ReportArgs};
-use crate::host::terminal::Size;
+use crate::host::terminal::{Resumed, Size};
 use crate::host::{process, sockets};
 use crate::report::Report;
 use crate::view::text::{self, Watching};
@@ -32,11 +32,11 @@ pub(super) struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    pub(super) fn new(args: &'a ReportArgs, interval: Duration) -> Self {
+    pub(super) fn new(args: &'a ReportArgs, interval: Duration, resumed: Resumed) -> Self {
         let is_text = args.format.get() == Format::Text;
         Self {
             output: Output::new(args, Some(interval)),
-            screen: Screen::new(),
+            screen: Screen::new(resumed),
             redraws: is_text && !args.how.all,
             is_text,
             has_notes: args.format.get() != Format::Json,
@@ -54,6 +54,7 @@ impl<'a> Live<'a> {
 
     /// Shows a report, and what there is to say of it.
     pub(super) fn show(&mut self, report: &Report<'_>) -> io::Result<()> {
+        self.screen.look_around();
         let is_empty = self.output.is_empty(report);
         let page = self.screen.size().filter(|_| self.redraws);
         let shown = match page {

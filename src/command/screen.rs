@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use crate::host::terminal::{self, Size};
+use crate::host::terminal::{self, Resumed, Size};
 
 /// The place of text that will be replaced: the last lines of a terminal.
 pub(super) struct Screen {
@@ -12,6 +12,7 @@ pub(super) struct Screen {
     /// True if a reader of stdout may write to the terminal that stderr is.
     is_piped: bool,
     drawn: Option<Drawn>,
+    resumed: Resumed,
 }
 
 /// Text that is on a terminal, and will be replaced.
@@ -49,13 +50,21 @@ impl Stream {
 }
 
 impl Screen {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(resumed: Resumed) -> Self {
         let (out, err) = (io::stdout(), io::stderr());
         let both = terminal::size(&out).is_some() && terminal::size(&err).is_some();
         Self {
             are_one: both && terminal::are_one(&out, &err),
             is_piped: terminal::is_pipe(&out),
             drawn: None,
+            resumed,
+        }
+    }
+
+    /// Forgets what was drawn before somebody else had the terminal: nobody knows where that is now.
+    pub(super) fn look_around(&mut self) {
+        if self.resumed.take() {
+            self.drawn = None;
         }
     }
 

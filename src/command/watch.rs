@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::host::clock::Moment;
 use crate::host::identity::Identities;
 use crate::host::stop::Stop;
+use crate::host::terminal::Resumed;
 use crate::live::schedule::Budget;
 use crate::probe::Probe;
 use crate::report::Report;
@@ -58,6 +59,7 @@ impl Args {
             note(wrong);
             return Ok(Exit::Usage);
         }
+        let resumed = Resumed::notice()?;
         let mut asked = Asked::new(&query.filter);
         let mut identities = Identities::new(args.whose.pod_logs.clone());
         let with_rings = asked::with_rings(&query.filter, &mut identities);
@@ -66,7 +68,7 @@ impl Args {
         monitor.set_budget(self.scan_budget);
         let stop = Stop::on_signals()?;
         let mut trend = Trend::default();
-        let mut live = Live::new(args, self.interval);
+        let mut live = Live::new(args, self.interval, resumed);
         let mut limit_is_said = false;
         let mut stopped = monitor.begin(stop.as_fd())?;
         // They may yet come.

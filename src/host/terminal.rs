@@ -1,9 +1,11 @@
 //! The terminals that stdout and stderr may be.
 
 use std::env;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{SFlag, fstat};
 use terminal_size::{Height, Width, terminal_size_of};
 
@@ -30,6 +32,29 @@ pub fn size(of: &(impl AsFd + IsTerminal)) -> Option<Size> {
     let size = terminal_size_of(of)
         .map(|(Width(width), Height(height))| Size { width: width.into(), height: height.into() });
     Some(size.unwrap_or(USUAL))
+}
+
+/// Notices that this process was stopped, and goes on: meanwhile somebody else had the terminal.
+#[derive(Debug)]
+pub struct Resumed(SignalFd);
+
+impl Resumed {
+    /// Begins to notice it. To be called before there are other threads: they would take the signal away.
+    ///
+    /// # Errors
+    /// Where there is no descriptor left.
+    pub fn notice() -> io::Result<Self> {
+        let goes_on = SigSet::from(Signal::SIGCONT);
+        goes_on.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(Self(SignalFd::with_flags(&goes_on, flags)?))
+    }
+
+    /// True if that has happened since the last call.
+    pub fn take(&self) -> bool {
+        // One signal waits at the most.
+        matches!(self.0.read_signal(), Ok(Some(_)))
+    }
 }
 
 /// True if two terminals are one, as far as can be told.

@@ -80,9 +80,13 @@ impl Shown {
         }
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
     /// Ends it; its exit code, and all that it has shown.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGINT).unwrap();
+        self.signal(Signal::SIGINT);
         self.rest()
     }
 

@@ -3,6 +3,8 @@
 
 use std::process::Command;
 
+use nix::sys::signal::Signal;
+
 use crate::common::terminal::{HEIGHT, Shown, WIDTH, pages, plain};
 use crate::common::tool::{INTERVAL, binary};
 use crate::common::{Kind, Leaker, not_possible, wait_until};
@@ -45,6 +47,27 @@ fn watch_redraws_one_page_in_place() {
     // Each went up by as many lines as the one before had.
     let up = format!("\x1b[{}A\r", usize::from(HEIGHT) - 1);
     assert_eq!(text.matches(&up).count(), pages.len() - 1, "{text:?}");
+}
+
+/// Ctrl-Z, something else, and `fg`: what was written meanwhile stays, and the next page is below it.
+#[test]
+fn a_page_after_a_stop_replaces_nothing() {
+    let mut leaker = Leaker::listening();
+    leaker.plant(Kind::EofRead, 3);
+    let netns = leaker.netns.to_string();
+    let arguments = ["watch", "--interval", INTERVAL, "--netns", &netns];
+    let Some(mut watch) = Shown::start(&arguments, true) else {
+        return not_possible("terminal::stop", "no pseudo-terminals");
+    };
+    watch.until("two pages", |text| pages(text).len() > 2);
+    let titles = |page: &str| page.matches("LEAKED ").count();
+    assert!(pages(&watch.text()).iter().all(|page| titles(page) <= 1), "{}", watch.text());
+    watch.signal(Signal::SIGSTOP);
+    watch.signal(Signal::SIGCONT);
+    watch.until("a page below the last", |text| pages(text).iter().any(|page| titles(page) == 2));
+    let before = pages(&watch.text()).len();
+    watch.until("pages in place again", |text| pages(text).len() > before + 2);
+    assert!(matches!(watch.stop().0, Some(1 | 4)));
 }
 
 #[test]
