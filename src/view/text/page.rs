@@ -11,9 +11,9 @@ use super::{Style, render_groups, rows};
 use crate::report::Report;
 use crate::report::group::Grouped;
 
-/// The share of a page that its summary may take, and the least number of lines.
+/// The share of a page that the lines of its summary may take, and the least number of them.
 const SUMMARY_SHARE: usize = 3;
-const SUMMARY_LEAST: usize = 3;
+const SUMMARY_LEAST: usize = 4;
 /// Rows that come before sentences that a page has no room for.
 const ROWS_LEAST: usize = 5;
 /// Listeners that are named on a page, at the most.
@@ -41,7 +41,8 @@ pub fn render_page(
         text.push(b'\n');
     }
     let share = height.map_or(usize::MAX, |height| (height / SUMMARY_SHARE).max(SUMMARY_LEAST));
-    summary(report, share, style.layout(), &mut text)?;
+    let room = most.saturating_sub(lines(&text) + usize::from(style.headers));
+    summary(report, share.min(room), style.layout(), &mut text)?;
 
     let wanted = style.rows.unwrap_or(usize::MAX).min(report.sockets.len());
     let around = usize::from(style.headers) + 1;

@@ -73,7 +73,8 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Writes at most so many lines, those with most first; below them, how many more there are.
+/// Writes at most so many lines, those with most first; the last one says how many more there are, if
+/// there are more.
 pub(super) fn summary(
     report: &Report<'_>,
     most: usize,
@@ -87,7 +88,8 @@ pub(super) fn summary(
     let nobodies = nobodies.map(|(counts, ownership)| Line::of_nobody(counts, ownership));
     let mut lines: Vec<_> = services.chain(nobodies).collect();
     lines.sort_by_key(|line| Reverse((line.rows.held, line.rows.all())));
-    let shown = lines.get(..most).unwrap_or(&lines);
+    let fits = lines.len() <= most;
+    let shown = if fits { &lines } else { &lines[..most.saturating_sub(1)] };
     table(&columns(report.shown, shown), &[shown.iter()], layout, out)?;
     let more = lines.len() - shown.len();
     match more {
