@@ -4,6 +4,7 @@ mod whose;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 pub use self::whose::{Pattern, PodName, Whose, has_exe, is_in_container, is_in_unit};
 use super::row::{AgeIs, Holders, Ownership, SocketRow};
 use crate::host::identity::{Identity, users};
+use crate::host::netns;
 use crate::live::table::{Queue, Table};
 use crate::sock::conn::{Conn, Endpoint};
 use crate::sock::event::Process;
@@ -274,7 +276,10 @@ impl FromStr for Filter {
                 "local" => filter.local.push(value.parse()?),
                 "remote" => filter.remote.push(value.parse()?),
                 "port" => filter.port.push(number(key, value)?),
-                "netns" => filter.netns.push(number(key, value)?),
+                "netns" => {
+                    let inode = value.parse().or_else(|_| netns::inode(Path::new(value)));
+                    filter.netns.push(inode.map_err(|error| format!("{key}={value}: {error}"))?);
+                }
                 "state" => filter.state.push(value.parse()?),
                 "verdict" => filter.verdict.push(value.parse()?),
                 _ => return Err(format!("'{key}' is not a key; keys are {KEYS}")),
@@ -315,7 +320,12 @@ mod tests {
         let wanted =
             Filter { port: vec![9000, 80], verdict: vec![Verdict::EofUnread], ..Filter::default() };
         assert_eq!(known, wanted);
-        for bad in ["", "port", "port=", "port=x", "verdict=eof", "age=5", "local=host", ","] {
+        let own = netns::inode(Path::new("/proc/self/ns/net")).unwrap();
+        let known: Filter = format!("netns=/proc/self/ns/net,netns={own}").parse().unwrap();
+        assert_eq!(known.netns, [own, own]);
+        let no_netns = ["netns=x", "netns=/dev/null"];
+        let bad = ["", "port", "port=", "port=x", "verdict=eof", "age=5", "local=host", ","];
+        for bad in bad.into_iter().chain(no_netns) {
             assert!(bad.parse::<Filter>().is_err(), "{bad}");
         }
     }

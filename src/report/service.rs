@@ -109,8 +109,12 @@ fn count_once(services: &mut [Service<'_>], report: &Report<'_>) {
     }
 }
 
-/// The container or the service; a session, and other scopes, are none.
+/// The container or the service; a session, and other scopes, are none. Users may have services of the same
+/// name.
 fn name(identity: &Identity) -> Option<String> {
-    let service = || identity.unit.clone().filter(|unit| unit.ends_with(".service"));
+    let service = || {
+        let unit = identity.unit.as_ref().filter(|unit| unit.ends_with(".service"))?;
+        Some(format!("{}/{unit}", identity.manager.as_deref().unwrap_or_default()))
+    };
     identity.container_name().or_else(service)
 }

@@ -10,6 +10,8 @@
 pub struct Cgroup {
     /// The systemd unit: a service or a scope; of a user's manager, the user's unit.
     pub unit: Option<String>,
+    /// The unit of the user's manager that this unit is of: another user may have one of the same name.
+    pub manager: Option<String>,
     /// The innermost slice that the unit is in.
     pub slice: Option<String>,
     /// The program that runs the container: `docker`, `containerd`, `cri-o` or `podman`.
@@ -40,7 +42,7 @@ impl Cgroup {
         // Seen from a private cgroup namespace, others are `..`, below ancestors that it hides.
         let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
         let hidden = parts.iter().take_while(|&&part| part == "..").count();
-        let (unit, slice) = unit_and_slice(&parts[hidden..], hidden > 0);
+        let (unit, slice, manager) = unit_and_slice(&parts[hidden..], hidden > 0);
         let containers = parts.iter().enumerate().rev();
         let innermost = containers.filter_map(|(at, part)| {
             let (runtime, id) = container(part, &parts[..at])?;
@@ -52,7 +54,7 @@ impl Cgroup {
         };
         // A pod that the container is in; those below it run inside of it.
         let pod_uid = parts[..depth].iter().rev().find_map(|part| pod(part));
-        Self { unit, slice, runtime, container_id, pod_uid }
+        Self { unit, manager, slice, runtime, container_id, pod_uid }
     }
 }
 
@@ -68,25 +70,28 @@ fn split(line: &str) -> Option<(u8, &str)> {
     Some((rank, path.strip_suffix(" (deleted)").unwrap_or(path)))
 }
 
+/// A unit, its slice, and the user's manager that it is of.
+type Place = (Option<String>, Option<String>, Option<String>);
+
 /// The unit and the slice of a path, by systemd's own rule (`cg_path_get_unit`): slices, and then a
 /// unit. What is below ancestors that are hidden needs a slice to begin with: otherwise it may be
 /// anybody's.
-fn unit_and_slice(parts: &[&str], is_hidden: bool) -> (Option<String>, Option<String>) {
+fn unit_and_slice(parts: &[&str], is_hidden: bool) -> Place {
     let slices = parts.iter().take_while(|part| has_suffix(part, ".slice")).count();
     if is_hidden && slices == 0 {
-        return (None, None);
+        return (None, None, None);
     }
     let slice = slices.checked_sub(1).map(|last| unescaped(parts[last]));
     let Some(unit) = parts.get(slices).filter(|part| is_unit(part)) else {
-        return (None, slice);
+        return (None, slice, None);
     };
     // A user's manager is a unit that has slices and units of its own.
     if unit.starts_with("user@")
-        && let (Some(own), of_user) = unit_and_slice(&parts[slices + 1..], false)
+        && let (Some(own), of_user, _) = unit_and_slice(&parts[slices + 1..], false)
     {
-        return (Some(own), of_user.or(slice));
+        return (Some(own), of_user.or(slice), Some(unescaped(unit)));
     }
-    (Some(unescaped(unit)), slice)
+    (Some(unescaped(unit)), slice, None)
 }
 
 fn is_unit(part: &str) -> bool {
@@ -150,10 +155,14 @@ fn is_uid(text: &str) -> bool {
     }
 }
 
-/// A name without systemd's escapes: an underscore in front of names that the kernel keeps for itself,
-/// and `\x2d` for a byte.
+/// A name without the escapes of systemd's cgroups: an underscore in front of names that the kernel keeps
+/// for itself, and those of units.
 fn unescaped(name: &str) -> String {
-    let name = name.strip_prefix('_').unwrap_or(name);
+    without_escapes(name.strip_prefix('_').unwrap_or(name))
+}
+
+/// The name of a unit without the escapes that `systemctl` shows: `\x2d` for a byte.
+pub fn without_escapes(name: &str) -> String {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

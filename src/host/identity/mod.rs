@@ -70,6 +70,9 @@ pub struct Identity {
     /// Its systemd unit.
     #[serde(serialize_with = "name::serialize_optional")]
     pub unit: Option<String>,
+    /// If it is of a user's manager: the unit of that.
+    #[serde(skip)]
+    pub manager: Option<String>,
     /// The slice of that unit.
     #[serde(serialize_with = "name::serialize_optional")]
     pub slice: Option<String>,
@@ -140,6 +143,7 @@ impl Identity {
         user: None,
         known: Known::NOTHING,
         unit: None,
+        manager: None,
         slice: None,
         runtime: None,
         container_id: None,
@@ -213,7 +217,7 @@ impl Identity {
             ended: !is_whole && folder.stat().is_none(),
         };
         let cgroup = cgroup.map(|text| Cgroup::parse(&text)).unwrap_or_default();
-        let Cgroup { unit, slice, runtime, container_id, pod_uid } = cgroup;
+        let Cgroup { unit, manager, slice, runtime, container_id, pod_uid } = cgroup;
         let parent = stat.and_then(|stat| folder.parent(stat));
         Self {
             exe: exe.ok(),
@@ -222,6 +226,7 @@ impl Identity {
             parent_comm: parent.and_then(|(_, comm)| comm),
             known,
             unit,
+            manager,
             slice,
             runtime,
             container_id,

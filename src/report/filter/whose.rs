@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use crate::host::identity::Identity;
+use crate::host::identity::cgroup::without_escapes;
 
 /// Conditions on who a process is. An empty list does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,11 +109,14 @@ pub fn has_exe(identity: &Identity, wanted: &str) -> Option<bool> {
     Some(exe == wanted || exe.rsplit('/').next() == Some(wanted))
 }
 
-/// Tells whether a process is in this unit; `.service` may be left out.
+/// Tells whether a process is in this unit; `.service` may be left out, and `\x2d` may stand for a byte.
 pub fn is_in_unit(identity: &Identity, wanted: &str) -> Option<bool> {
     match &identity.unit {
         Some(unit) => {
-            Some(unit == wanted || unit.strip_suffix(".service").is_some_and(|name| name == wanted))
+            let is = |wanted: &str| {
+                unit == wanted || unit.strip_suffix(".service").is_some_and(|name| name == wanted)
+            };
+            Some(is(wanted) || is(&without_escapes(wanted)))
         }
         None => identity.known.cgroup.then_some(false),
     }
@@ -297,6 +301,11 @@ mod tests {
         assert_eq!(is_in_unit(&nginx, "nginx"), Some(true));
         assert_eq!(is_in_unit(&nginx, "nginx.service"), Some(true));
         assert_eq!(is_in_unit(&nginx, "nginx.scope"), Some(false));
+        let web = Identity { unit: some("shop-web.service"), ..nginx.clone() };
+        for wanted in ["shop-web", r"shop\x2dweb.service", r"shop\x2dweb"] {
+            assert_eq!(is_in_unit(&web, wanted), Some(true), "{wanted}");
+        }
+        assert_eq!(is_in_unit(&web, r"shop\x2eweb"), Some(false));
         assert_eq!(is_in_unit(&of("/a", &[]), "nginx"), Some(false), "in no unit");
         assert_eq!(is_in_unit(&Identity::UNKNOWN, "nginx"), None);
     }

@@ -130,6 +130,46 @@ fn what_does_not_fit_is_left_out_in_the_order_of_its_weight() {
     }
 }
 
+/// A terminal of 20×5: what has no room is counted.
+#[test]
+fn the_smallest_page_says_how_many_more_there_are() {
+    let scan = (0..5).flat_map(|pid| [process(pid, "sh"), held(pid, 3, &sock(pid.into(), 60))]);
+    let table = table(&[], scan);
+    let report = tests::report(&table);
+    for (height, last) in [(3, "… 5 more"), (4, "… 4 more"), (5, "… 3 more")] {
+        let text = page(&report, Style { time: true, ..style(20) }, Some(height), &[]);
+        assert_eq!(text.lines().last(), Some(last), "{text}");
+    }
+    // In the place of a line that counts one there is that one.
+    let summary = |height| {
+        let text = page(&report, Style { rows: Some(0), ..style(80) }, Some(height), &[]);
+        text.lines().skip(1).map(|line| line.contains(" sh[")).collect::<Vec<_>>()
+    };
+    assert_eq!(summary(15), [true; 5]);
+    assert_eq!(summary(12), [true, true, true, false]);
+}
+
+/// Two users may have services of the same name.
+#[test]
+fn services_of_two_users_are_two_lines() {
+    let scan = (0..4).flat_map(|pid| [process(pid, "sh"), held(pid, 3, &sock(pid.into(), 60))]);
+    let table = table(&[], scan);
+    let mut report = tests::report(&table);
+    let of = |manager: Option<&str>| Identity {
+        manager: manager.map(str::to_owned),
+        ..service("shop.service", "sh")
+    };
+    let identities =
+        [of(None), of(Some("user@1000.service")), of(Some("user@1001.service")), of(None)];
+    for (process, identity) in report.processes.iter_mut().zip(&identities) {
+        process.identity = identity;
+    }
+    let text = page(&report, Style { rows: Some(0), ..style(80) }, None, &[]);
+    let leaked: Vec<_> = text.lines().skip(1).map(|line| squeezed(line)[0][0].to_owned()).collect();
+    assert_eq!(leaked[..3], ["2", "1", "1"], "{text}");
+    assert!(text.contains(" sh ×2 "), "{text}");
+}
+
 #[test]
 fn so_many_rows_as_were_asked_for() {
     let table = leaks();

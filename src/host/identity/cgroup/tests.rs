@@ -18,7 +18,7 @@ fn path(text: &str) -> String {
 
 /// Facts that a file states: unit, slice, runtime, container, pod; `-` where it is unknown.
 fn of(file: &str) -> String {
-    let Cgroup { unit, slice, runtime, container_id, pod_uid } = Cgroup::parse(&path(file));
+    let Cgroup { unit, slice, runtime, container_id, pod_uid, .. } = Cgroup::parse(&path(file));
     let container_id = container_id.map(|id| id.replace(OTHER, "OTHER").replace(ID, "ID"));
     let named = |text: Option<String>| match text {
         Some(text) => text.replace(OTHER, "OTHER").replace(ID, "ID"),
@@ -74,6 +74,16 @@ fn systemd() {
     ] {
         assert_eq!(of(file), wanted, "{file}");
     }
+}
+
+#[test]
+fn units_of_users_are_told_apart_by_their_managers() {
+    let manager = |path: &str| Cgroup::parse(path).manager;
+    let of_user = "0::/user.slice/user-1000.slice/user@1000.service";
+    let app = format!("{of_user}/app.slice/shop.service");
+    assert_eq!(manager(&app).as_deref(), Some("user@1000.service"));
+    assert_eq!(manager(of_user), None, "the manager itself");
+    assert_eq!(manager("0::/system.slice/shop.service"), None);
 }
 
 #[test]
