@@ -29,8 +29,9 @@ use crate::sock::state::StateSet;
 /// Lets /proc tell the executables and namespaces of other users' processes: see
 /// `privilege::PROCESSES`.
 const PROCESSES: Capability = Capability::CAP_SYS_PTRACE;
-/// The same, and lets root write a file into a folder of another user's.
-pub(crate) const WRITING: &[Capability] = &[PROCESSES, Capability::CAP_DAC_OVERRIDE];
+/// The same, and lets root write a file into a folder of another user's, and give it to that user.
+pub(crate) const WRITING: &[Capability] =
+    &[PROCESSES, Capability::CAP_DAC_OVERRIDE, Capability::CAP_CHOWN];
 
 /// Sections of the help.
 pub(crate) const WHAT: &str = "What to show";

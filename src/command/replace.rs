@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -58,8 +59,7 @@ impl Replacement {
         let mut file = io::BufWriter::new(file.with_context(failed)?);
         let mut replacement = Self { path, is_done: false };
         // Who may read the old file may read the new one, and nobody else.
-        let permitted =
-            before.map_or(Ok(()), |before| file.get_ref().set_permissions(before.permissions()));
+        let permitted = before.map_or(Ok(()), |before| like(&before, file.get_ref()));
         let written = permitted.and_then(|()| write(&mut file)).and_then(|()| file.flush());
         let replaced = written.and_then(|()| fs::rename(&replacement.path, &resolved));
         replacement.is_done = replaced.is_ok();
@@ -74,6 +74,15 @@ fn existing(target: &Path) -> io::Result<Option<Metadata>> {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Gives a file the permissions of another, and its owner, where that is allowed.
+fn like(before: &Metadata, file: &File) -> io::Result<()> {
+    file.set_permissions(before.permissions())?;
+    match fchown(file, Some(before.uid()), Some(before.gid())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        given => given,
     }
 }
 

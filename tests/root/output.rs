@@ -1,6 +1,6 @@
 //! Where and in which form answers are written.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 
@@ -40,6 +40,8 @@ fn a_file_takes_the_whole_answer_and_the_code_stays() {
     chown(&folder.0, Some(12_345), Some(12_345)).unwrap();
     let file = folder.0.join("report");
     fs::write(&file, "old").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    chown(&file, Some(12_345), Some(54_321)).unwrap();
     let before = fs::metadata(&file).unwrap().ino();
     let path = file.to_str().unwrap();
     for format in ["json", "csv", "text"] {
@@ -49,12 +51,17 @@ fn a_file_takes_the_whole_answer_and_the_code_stays() {
         assert_eq!(written.matches("eof-read").count(), if format == "text" { 101 } else { 100 });
         assert_eq!(folder.names(), ["report"], "no temporary file is left");
     }
-    assert_ne!(fs::metadata(&file).unwrap().ino(), before, "it is another file");
+    let now = fs::metadata(&file).unwrap();
+    assert_ne!(now.ino(), before, "it is another file");
+    assert_eq!((now.mode() & 0o7777, now.uid(), now.gid()), (0o640, 12_345, 54_321));
     let ran = sockleak(&["list", "--netns", &netns, "-O", "/dev/null"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.stderr.contains("--output") && fs::metadata("/dev/null").unwrap().len() == 0);
-    let ran = sockleak(&["list", "--netns", &netns, "-O", "/proc/nowhere/report"]);
-    assert_eq!(ran.code, Some(3), "{ran:?}");
+    for (target, code) in [("/no/such/folder/report", 2), ("/proc/report", 3)] {
+        let ran = sockleak(&["list", "--netns", &netns, "-O", target]);
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stderr.contains(target) && ran.stderr.lines().count() == 1, "{ran:?}");
+    }
 }
 
 #[test]
