@@ -88,7 +88,7 @@ pub const PROCESSES: Feature = Feature {
         capability: Capability::CAP_SYS_PTRACE,
         purpose: "to follow /proc/PID/exe and /proc/PID/ns/net, which root needs, too",
     }],
-    without: "`exe` is null, and --exe exits with 4, as other filters on processes do while any leak's \
+    without: "`exe` is null, and --exe exits with 4 (--not exe=… too), as other filters on processes do while any leak's \
               owner is unknown; command line, user, unit, container and pod remain",
 };
 

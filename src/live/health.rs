@@ -45,9 +45,13 @@ pub enum Incomplete {
     },
     /// Sockets of unknown owner may belong to a process that was asked for.
     OwnersUnknown(usize),
-    /// Sockets of processes of which nobody can tell who they are may belong to those that were asked
-    /// for.
-    OwnersUnidentified(usize),
+    /// Nobody can tell who the holders of some sockets are.
+    OwnersUnidentified {
+        /// How many of these are not shown, and may belong to processes that were asked for.
+        missing: usize,
+        /// How many are shown, and may be known leaks.
+        perhaps_known: usize,
+    },
     /// Number of processes that have files in the tables of io_urings, where this kernel does not let
     /// us look.
     RingsUnseen(usize),
@@ -70,7 +74,7 @@ impl Incomplete {
             Self::UnknownKernel(_) => "unknown-kernel",
             Self::ScanOverdue { .. } => "scan-overdue",
             Self::OwnersUnknown(_) => "owners-unknown",
-            Self::OwnersUnidentified(_) => "owners-unidentified",
+            Self::OwnersUnidentified { .. } => "owners-unidentified",
             Self::RingsUnseen(_) => "rings-unseen",
             Self::AgeUnknown(_) => "age-unknown",
         }
@@ -146,12 +150,21 @@ impl fmt::Display for Incomplete {
                 "{sockets} more leaked sockets may belong to these processes: their owner is not \
                  known (see `sockleak --explain unknown`), or they have more holders than are listed"
             ),
-            Self::OwnersUnidentified(sockets) => write!(
-                f,
-                "{sockets} more leaked sockets may belong to these processes: who holds them could \
-                 not be read (--exe needs CAP_SYS_PTRACE, the names of pods a --pod-logs folder), or \
-                 not yet"
-            ),
+            Self::OwnersUnidentified { missing, perhaps_known } => {
+                if *missing > 0 {
+                    write!(f, "{missing} more leaked sockets may belong to these processes")?;
+                }
+                if *missing > 0 && *perhaps_known > 0 {
+                    f.write_str(", and ")?;
+                }
+                if *perhaps_known > 0 {
+                    write!(f, "{perhaps_known} of the leaked sockets may be known ones (--not)")?;
+                }
+                f.write_str(
+                    ": who holds them could not be read (--exe needs CAP_SYS_PTRACE, the names of pods a \
+                     --pod-logs folder), or not yet",
+                )
+            }
             Self::RingsUnseen(processes) => write!(
                 f,
                 "{processes} of these processes have files in the tables of io_urings, which cannot \
@@ -219,7 +232,7 @@ mod tests {
             Incomplete::UnknownKernel("struct sock".to_owned()),
             Incomplete::ScanOverdue { age: Duration::from_secs(16), cost: Duration::from_secs(1) },
             Incomplete::OwnersUnknown(17),
-            Incomplete::OwnersUnidentified(21),
+            Incomplete::OwnersUnidentified { missing: 21, perhaps_known: 22 },
             Incomplete::RingsUnseen(3),
             Incomplete::AgeUnknown(20),
         ]
@@ -256,6 +269,19 @@ mod tests {
             assert_eq!(json["text"], *sentence);
             assert_eq!(json.as_object().map(serde_json::Map::len), Some(2));
         }
+    }
+
+    #[test]
+    fn who_cannot_be_told_is_counted_where_it_matters() {
+        let sentence = |missing, perhaps_known| {
+            let text = Incomplete::OwnersUnidentified { missing, perhaps_known }.to_string();
+            text.split_once(": who holds them").unwrap().0.to_owned()
+        };
+        assert_eq!(sentence(3, 0), "3 more leaked sockets may belong to these processes");
+        assert_eq!(sentence(0, 4), "4 of the leaked sockets may be known ones (--not)");
+        let both = "3 more leaked sockets may belong to these processes, and 4 of the leaked sockets may \
+                    be known ones (--not)";
+        assert_eq!(sentence(3, 4), both);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(super) struct Counts {
     pub(super) without_owner: usize,
     /// Leaked sockets that pass all filters but those on who their holders are, which nobody can tell.
     pub(super) without_identity: usize,
+    /// Leaked sockets that are counted, and may be known leaks: nobody can tell who their holders are.
+    pub(super) perhaps_known: usize,
     /// Leaked sockets that may be older than the least age that was asked for.
     pub(super) undated: usize,
 }

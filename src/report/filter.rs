@@ -128,6 +128,11 @@ impl Filter {
         row.holders.processes().any(may_be) && self.is_old_enough(row) && self.matches_socket(row)
     }
 
+    /// True if a row that it shows may be a known leak: nobody can tell who holds it.
+    pub fn may_be_known(&self, row: &SocketRow<'_>) -> bool {
+        self.not.iter().any(|known| known.is_in_doubt(row))
+    }
+
     /// True if a row that it does not show may be old enough: one look cannot date it.
     pub fn may_be_older(&self, row: &SocketRow<'_>) -> bool {
         let least = self.min_age.map_or(0, |least| least.as_nanos());

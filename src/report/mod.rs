@@ -100,8 +100,9 @@ impl<'a> Report<'a> {
         if counts.without_owner > 0 {
             incomplete.push(Incomplete::OwnersUnknown(counts.without_owner));
         }
-        if counts.without_identity > 0 {
-            incomplete.push(Incomplete::OwnersUnidentified(counts.without_identity));
+        let (missing, perhaps_known) = (counts.without_identity, counts.perhaps_known);
+        if missing + perhaps_known > 0 {
+            incomplete.push(Incomplete::OwnersUnidentified { missing, perhaps_known });
         }
         Self {
             schema: SCHEMA,

@@ -138,6 +138,7 @@ impl<'a> Sockets<'a> {
             let before = places.len();
             let mut passes = false;
             let (mut may_miss, mut is_in_doubt, mut is_undated) = (false, false, false);
+            let mut may_be_known = false;
             let lasting = context.lasting(tracked, verdict);
             let by_age = !row::is_by_idleness(tracked.state, verdict);
             let at_least = by_age && !tracked.since.is_exact();
@@ -153,6 +154,7 @@ impl<'a> Sockets<'a> {
                     continue;
                 }
                 passes = true;
+                may_be_known |= class == Class::Leaked && query.filter.may_be_known(&row());
                 let pid = table.holders(tracked).get(first as usize).map(|holder| holder.pid);
                 if counts_at_all {
                     counts.add_holder(pid, tracked, class);
@@ -166,6 +168,7 @@ impl<'a> Sockets<'a> {
             counts.without_owner += usize::from(has_settled && may_miss && !passes);
             counts.without_identity +=
                 usize::from(has_settled && is_in_doubt && !may_miss && !passes);
+            counts.perhaps_known += usize::from(has_settled && may_be_known);
             if passes && counts_at_all {
                 counts.add_socket(tracked, judgement);
             }

@@ -56,8 +56,10 @@ fn columns_are_aligned_under_their_headers() {
 #[test]
 fn nothing_at_all_while_nothing_is_leaked() {
     let leaker = Leaker::listening();
-    let ran = list_text(&leaker, &[]);
-    assert_eq!((ran.code, ran.text(), ran.stderr.as_str()), (Some(0), "", ""));
+    for options in [&[][..], &["--summary"], &["--group-by", "process"]] {
+        let ran = list_text(&leaker, options);
+        assert_eq!((ran.code, ran.text(), ran.stderr.as_str()), (Some(0), "", ""), "{options:?}");
+    }
 }
 
 #[test]

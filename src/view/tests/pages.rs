@@ -130,6 +130,14 @@ fn what_does_not_fit_is_left_out_in_the_order_of_its_weight() {
     }
 }
 
+#[test]
+fn nothing_at_all_where_nothing_is_leaked() {
+    let empty = table(&[], []);
+    let report = tests::report(&empty);
+    let notes = ["also stranded: 1 half-shut"];
+    assert_eq!(page(&report, Style { rows: Some(0), ..style(80) }, None, &notes), "");
+}
+
 /// A terminal of 20×5: what has no room is counted.
 #[test]
 fn the_smallest_page_says_how_many_more_there_are() {

@@ -19,7 +19,8 @@ const ROWS_LEAST: usize = 5;
 /// Listeners that are named on a page, at the most.
 const LISTENERS: usize = 3;
 
-/// Writes what fits so many lines (`None`: as many as it takes), with `notes` below.
+/// Writes what fits so many lines (`None`: as many as it takes), with `notes` below; nothing at all where
+/// there are no rows.
 ///
 /// # Errors
 /// Where `out` does not take it.
@@ -30,6 +31,9 @@ pub fn render_page(
     notes: &[String],
     out: &mut impl Write,
 ) -> io::Result<()> {
+    if report.sockets.is_empty() {
+        return Ok(());
+    }
     let most = height.unwrap_or(usize::MAX);
     let mut text = Vec::new();
     if style.time {
