@@ -224,6 +224,35 @@ mod tests {
     }
 
     #[test]
+    fn every_command_in_the_documentation_is_one() {
+        let pages = [
+            include_str!("../../README.md"),
+            include_str!("../../docs/ci.md"),
+            include_str!("../../docs/fleet.md"),
+            include_str!("../../docs/privileges.md"),
+            include_str!("../../docs/text.md"),
+            include_str!("../../docs/verdicts.md"),
+        ];
+        let mut commands = 0;
+        for line in pages.iter().flat_map(|page| page.lines()) {
+            let Some(typed) = line.strip_prefix("$ ") else { continue };
+            let typed = typed.strip_prefix("sudo ").unwrap_or(typed);
+            let typed = typed.split(" #").next().unwrap_or_default();
+            let words: Vec<_> = typed.split_whitespace().collect();
+            if words.first() != Some(&"sockleak") {
+                continue;
+            }
+            commands += 1;
+            let Err(error) = Cli::try_parse_from(words) else { continue };
+            // Not every host has each user.
+            let is_of_here = error.kind() == clap::error::ErrorKind::ValueValidation
+                && error.to_string().contains("--user");
+            assert!(is_of_here, "{line}: {error}");
+        }
+        assert!(commands > 20, "{commands}");
+    }
+
+    #[test]
     fn short_flags_have_long_ones() {
         let command = Cli::command();
         let list = command.find_subcommand("list").unwrap();
