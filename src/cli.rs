@@ -289,6 +289,13 @@ impl ReportArgs {
 
     /// The usage error in an option that says nothing to this form of output.
     pub(crate) fn contradiction(&self) -> Option<String> {
+        if let Some(column) = words::late_plus(&self.how.columns) {
+            let name = column.name();
+            return Some(format!(
+                "invalid value '+{name}' for '--columns <[+]COL>': the columns before it have no plus; \
+                 give the first one a plus, to add all to the usual ones, or leave it out"
+            ));
+        }
         let options = [
             (self.how.rows.is_some(), "--rows"),
             (!self.how.columns.is_empty(), "--columns"),

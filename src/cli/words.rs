@@ -57,6 +57,12 @@ pub(crate) fn columns(picked: &[Picked]) -> Columns {
     }
 }
 
+/// The column with a plus that comes after one without: nobody can tell which is meant.
+pub(crate) fn late_plus(picked: &[Picked]) -> Option<Column> {
+    let is_added = picked.first()?.is_added;
+    picked.iter().find(|picked| picked.is_added && !is_added).map(|picked| picked.column)
+}
+
 /// Parses a column's name, with or without a plus.
 #[derive(Clone, Copy)]
 pub(crate) struct ColumnParser;

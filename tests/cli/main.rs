@@ -172,6 +172,10 @@ fn options_that_say_nothing_to_the_form_of_output() {
 fn columns_are_named_in_a_refusal() {
     refused(&["list", "-o", "beauty"], &["beauty", "possible values are age, ", "direction"]);
     refused(&["list", "-o", "+stat"], &["did you mean 'state'?"]);
+    for mixed in ["pid,+unit", "pid,fd,+unit,+exe"] {
+        refused(&["list", "-o", mixed], &["'+unit'", "--columns", "the first one a plus"]);
+        refused(&["watch", "-o", mixed], &["'+unit'"]);
+    }
     for bad in ["", "+", "pid,", "pid,+beauty"] {
         refused(&["list", "-o", bad], &["--columns"]);
     }
