@@ -61,6 +61,7 @@ struct list_head {
 struct bpf_iter_meta {
 	struct seq_file *seq;
 	__u64 session_id;
+	__u64 seq_num;
 };
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
@@ -167,6 +168,7 @@ struct task_struct {
 	__u64 start_time;
 	__u64 start_boottime;
 	unsigned int __state;
+	int exit_state;
 	struct sched_info sched_info;
 	__u64 self_exec_id;
 	struct mm_struct *mm;

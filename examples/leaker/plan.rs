@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork, getpid, pipe, setsid};
@@ -62,6 +62,10 @@ enum Case {
     Daemon,
     /// Leave it to the accept queue of such a daemon
     DaemonQueue,
+    /// Leave it to the threads of such a daemon, whose leader has exited
+    DaemonThreads,
+    /// Leave it to a child, kill that, and do not wait for its end
+    KilledChild,
     /// Leave it to a child that outlives its parent
     Inherited,
     /// Leave it to a sibling: a child of the parent's
@@ -76,6 +80,8 @@ enum Case {
     PassAway,
     /// Leave it in a message that nobody reads
     InFlight,
+    /// The same, and a child has had its descriptor
+    InFlightAfterChild,
     /// Be reset
     Reset,
     /// Shut down both sides, one after the other
@@ -140,7 +146,23 @@ impl Plan {
                 self.keep();
                 exit();
             })?,
-            Case::Daemon | Case::DaemonQueue => self.daemon(&mut listener)?,
+            Case::Daemon | Case::DaemonQueue | Case::DaemonThreads => self.daemon(&mut listener)?,
+            Case::KilledChild => {
+                let (mut ready, mut is_ready) = UnixStream::pair()?;
+                #[expect(unsafe_code, reason = "there is no other thread")]
+                // SAFETY: the child may do whatever a program with one thread may.
+                let ForkResult::Parent { child } = (unsafe { fork() })? else {
+                    drop(is_ready);
+                    let _leaked = self.dead(&mut listener)?;
+                    ready.write_all(&[1])?;
+                    // It outlives its parent in no case.
+                    let _ = ready.read(&mut [0]);
+                    exit();
+                };
+                is_ready.read_exact(&mut [0])?;
+                self.keep();
+                kill(child, Signal::SIGKILL)?;
+            }
             Case::Inherited => {
                 let done = self.forked(|| {
                     let _leaked = self.dead(&mut listener)?;
@@ -186,8 +208,11 @@ impl Plan {
                 // It has been taken.
                 (&channel).read_exact(&mut [0])?;
             }
-            Case::InFlight => {
+            Case::InFlight | Case::InFlightAfterChild => {
                 let leaked = self.dead(&mut listener)?;
+                if self.case == Case::InFlightAfterChild {
+                    wait_for_all(self.forked(|| Ok(()))?)?;
+                }
                 let (sender, _receiver) = UnixStream::pair()?;
                 send(&sender, &leaked)?;
                 drop(leaked);
@@ -307,10 +332,20 @@ impl Plan {
             setsid()?;
             self.forked(|| {
                 let _leaked = match self.case {
-                    Case::Daemon => self.dead(listener)?,
-                    _ => visit(listener).map(|()| Vec::new())?,
+                    Case::DaemonQueue => visit(listener).map(|()| Vec::new())?,
+                    _ => self.dead(listener)?,
                 };
                 self.keep();
+                if self.case == Case::DaemonThreads {
+                    thread::spawn(wait_for_stdin);
+                    thread::spawn(move || -> Result<()> {
+                        wait_until(has_leader_exited)?;
+                        ready.write_all(&[1])?;
+                        wait_for_stdin();
+                        exit();
+                    });
+                    end_thread();
+                }
                 ready.write_all(&[1])?;
                 wait_for_stdin();
                 exit();
@@ -367,6 +402,10 @@ fn wait_for_all(pipe: OwnedFd) -> Result<()> {
     Ok(())
 }
 
+fn has_leader_exited() -> Result<bool> {
+    Ok(std::fs::read_to_string("/proc/self/stat")?.contains(") Z "))
+}
+
 fn wait_for_stdin() {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
@@ -377,10 +416,11 @@ fn exit() -> ! {
 }
 
 /// Ends the calling thread alone.
-fn end_thread() {
+fn end_thread() -> ! {
     #[expect(unsafe_code, reason = "the leader of a process cannot end alone otherwise")]
     // SAFETY: what is on its stack stays as it is.
     unsafe {
         nix::libc::syscall(nix::libc::SYS_exit, 0);
     }
+    unreachable!("the kernel has ended this thread")
 }

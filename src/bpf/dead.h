@@ -130,7 +130,8 @@ static __always_inline void add_process(struct dead_record *record, struct task_
 static __always_inline void send_closed(struct tcp_sock *sk, struct dead *dead,
 					struct task_struct *task, struct followed *process)
 {
-	bool exiting = BPF_CORE_READ(task, flags) & PF_EXITING;
+	__u32 flags = BPF_CORE_READ(task, flags);
+	bool exiting = flags & PF_EXITING;
 	struct dead_record *record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 
 	if (!record) {
@@ -147,6 +148,9 @@ static __always_inline void send_closed(struct tcp_sock *sk, struct dead *dead,
 	if (dead->unaccepted && !BPF_CORE_READ(sk, SK.sk_socket) && dead->fd == NO_FD &&
 	    (exiting || record->sock.state == TCP_CLOSE_WAIT))
 		record->flags |= DEAD_UNACCEPTED;
+	/* Another process may have had it elsewhere, and has exited. */
+	if (!(flags & PF_KTHREAD) && dead->holder != (__u32)BPF_CORE_READ(task, tgid))
+		record->fd = NO_FD;
 	process->has_closed = true;
 	bpf_ringbuf_submit(record, wakeup());
 }

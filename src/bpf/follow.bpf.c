@@ -15,6 +15,7 @@
  *   on_process_exit           5.17 and later notes which descriptors an exiting process has: needs bpf_loop()
  *   on_process_exit_skipped   5.17 and later does that where on_process_exit was interrupted
  *   on_process_exit_unrolled  5.8 to 5.16    does that for the first 128
+ *   survey_tasks              all            counts survivors, and tasks that close their files
  *   survey_files              all            reports dead sockets that survivors hold, and their listeners
  *   survey_queues             5.9 and later  reports dead sockets in accept queues
  */
@@ -25,7 +26,6 @@
 /* Puts the records' types into the object's BTF, from where the skeleton takes them. */
 const enum follow_kind *unused_follow_kind __attribute__((unused));
 const enum dead_flag *unused_dead_flag __attribute__((unused));
-const struct followed *unused_followed __attribute__((unused));
 const struct program_record *unused_program __attribute__((unused));
 const struct gone_record *unused_gone __attribute__((unused));
 const struct dead_record *unused_dead __attribute__((unused));

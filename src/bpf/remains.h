@@ -15,11 +15,20 @@
 #define FDS_MAX (1 << 23)    /* what bpf_loop() allows */
 #define FDS_MAX_UNROLLED 128 /* what a verifier without it follows */
 
-/* A TCP socket behind a file; NULL where it is something else. */
+static __always_inline bool listens(struct tcp_sock *sk)
+{
+	return BPF_CORE_READ(sk, SKC.skc_state) == TCP_LISTEN;
+}
+
+/*
+ * A TCP socket behind a file; NULL where it is something else. A listener of MPTCP's is one, too: plain
+ * connections wait in its queue.
+ */
 static __always_inline struct tcp_sock *tcp_sock_of(struct file *file)
 {
 	struct socket *socket;
 	struct tcp_sock *sk;
+	__u16 protocol;
 
 	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) != SOCKFS_MAGIC)
 		return NULL;
@@ -27,7 +36,17 @@ static __always_inline struct tcp_sock *tcp_sock_of(struct file *file)
 	if (BPF_CORE_READ(socket, type) != SOCK_STREAM)
 		return NULL;
 	sk = (struct tcp_sock *)BPF_CORE_READ(socket, sk);
-	return sk && BPF_CORE_READ(sk, SK.sk_protocol) == IPPROTO_TCP ? sk : NULL;
+	if (!sk)
+		return NULL;
+	protocol = BPF_CORE_READ(sk, SK.sk_protocol);
+	return protocol == IPPROTO_TCP || (protocol == IPPROTO_MPTCP && listens(sk)) ? sk : NULL;
+}
+
+/* True if connections may wait in a listener's queue. MPTCP's has its queue elsewhere. */
+static __always_inline bool has_queue(struct tcp_sock *sk)
+{
+	return BPF_CORE_READ(sk, SK.sk_ack_backlog) ||
+	       BPF_CORE_READ(sk, SK.sk_protocol) == IPPROTO_MPTCP;
 }
 
 static __always_inline bool is_stranded(struct tcp_sock *sk)
@@ -136,6 +155,27 @@ int BPF_PROG(on_process_exit_unrolled, struct task_struct *task)
 	return 0;
 }
 
+/* Processes that are followed and live, and tasks of the others that may not have closed their files yet. */
+__u64 living = 0;
+__u64 closing = 0;
+
+/* Counts them. A process closes its files in on_process_exit or later, and before it is a zombie. */
+SEC("iter/task")
+int survey_tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+
+	if (!ctx->meta->seq_num)
+		living = closing = 0;
+	if (!task || !followed_process(task))
+		return 0;
+	if (is_exiting(task))
+		closing += !BPF_CORE_READ(task, exit_state);
+	else
+		living += task->pid == task->tgid; /* a leader stays until all of its threads have exited */
+	return 0;
+}
+
 /* The record that the iterators fill in: one of them runs at a time. */
 static struct dead_record remains;
 
@@ -148,7 +188,7 @@ int survey_files(struct bpf_iter__task_file *ctx)
 	struct followed *process;
 	struct tcp_sock *sk;
 	struct dead *found;
-	bool listens;
+	bool is_listener;
 	__u64 key;
 
 	if (!task || !file || is_exiting(task))
@@ -157,14 +197,14 @@ int survey_files(struct bpf_iter__task_file *ctx)
 	sk = process ? tcp_sock_of(file) : NULL;
 	if (!sk)
 		return 0;
-	listens = BPF_CORE_READ(sk, SKC.skc_state) == TCP_LISTEN;
-	if (listens && !BPF_CORE_READ(sk, SK.sk_ack_backlog))
+	is_listener = listens(sk);
+	if (is_listener && !has_queue(sk))
 		return 0;
 	key = (__u64)sk;
 	found = bpf_map_lookup_elem(&dead, &key);
-	if (!found && !listens && !is_stranded(sk))
+	if (!found && !is_listener && !is_stranded(sk))
 		return 0;
-	begin_record(&remains, listens ? FOLLOW_LISTENER : FOLLOW_HELD, found ?: &undead, sk);
+	begin_record(&remains, is_listener ? FOLLOW_LISTENER : FOLLOW_HELD, found ?: &undead, sk);
 	if (!found)
 		remains.before = remains.sock.progress;
 	add_process(&remains, task, process);

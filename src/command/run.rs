@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
@@ -23,7 +24,7 @@ use crate::follow::report::{Facts, Outcome, RunReport};
 use crate::follow::signals::Signals;
 use crate::host::user::Caller;
 use crate::host::{clock, privilege};
-use crate::probe::{FollowConfig, Follower};
+use crate::probe::{FollowConfig, Follower, Left};
 use crate::report::filter::{Filter, Whose};
 use crate::sock::age::Tick;
 use crate::view::text::run;
@@ -31,6 +32,10 @@ use crate::view::{json, junit};
 
 /// How often records are fetched: their memory is small, and nobody waits for them.
 const FETCH: Duration = Duration::from_millis(250);
+/// How long to wait for processes that exit, after the command's own end. One may wait for its peers (SO_LINGER).
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often to look whether they have.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// The options of `run`.
 #[derive(Debug, clap::Args)]
@@ -123,7 +128,9 @@ impl Args {
         let limits = Limits::received();
         let caller = Caller::behind_sudo().filter(|_| !self.as_root);
         let (files, gate) = match &caller {
-            Some(caller) => caller.act(|| self.open())??,
+            Some(caller) => caller
+                .act(|| self.open())
+                .context("cannot become the user who called sudo (--as-root keeps root)")??,
             None => self.open()?,
         };
         let follower = Follower::open(&FollowConfig {
@@ -166,8 +173,7 @@ impl Args {
             if self.write_baseline {
                 baseline = Some(file);
             } else {
-                let text = io::read_to_string(file).with_context(|| cannot(path))?;
-                let parsed = Baseline::parse(&text).map_err(anyhow::Error::msg);
+                let parsed = Baseline::read(file);
                 known = Some(parsed.with_context(|| format!("{} is no baseline", path.display()))?);
             }
         }
@@ -187,14 +193,17 @@ impl Args {
     fn finish(&self, mut started: Started, mut gate: Gate) -> Result<Exit> {
         let mut ends = Ends::default();
         let mut incomplete = Vec::new();
-        let (outcome, survivors) = match started.follow(&mut ends) {
+        let (outcome, left) = match started.follow(&mut ends) {
             Ok(ended) => ended,
             Err(error) => {
                 note(format_args!("{error:#}"));
                 incomplete.push(Doubt::FollowingFailed);
-                (started.wait()?, 0)
+                (started.wait()?, Left::default())
             }
         };
+        if left.has_closing {
+            incomplete.push(Doubt::ExitsUnfinished);
+        }
         incomplete.extend(doubts(&started.follower, &ends));
         let (time, ran) = (SystemTime::now(), started.began.elapsed());
         let tick = u64::try_from(clock::tick_length().as_nanos()).unwrap_or(0);
@@ -212,7 +221,7 @@ impl Args {
             outcome,
             incomplete,
             too_young: started.follower.too_young() + judged.too_young,
-            survivors,
+            survivors: left.living,
             stranded: count_stranded(&judged.leaks),
             records: ends.records(),
             min_age: self.min_age,
@@ -221,34 +230,37 @@ impl Args {
         if let Some(file) = started.files.baseline.take() {
             let counted = gate.sort(judged.leaks.clone(), &ephemeral).leaked;
             let known = Baseline::of(counted.iter(), &ephemeral);
-            rewrite(file, &known.text()?).context("cannot write the baseline")?;
-            gate.baseline = Some(known);
+            match known.text().map_err(io::Error::from).and_then(|text| rewrite(file, &text)) {
+                Ok(()) => gate.baseline = Some(known),
+                // Then they count.
+                Err(error) => note(format_args!("cannot write the baseline: {error}")),
+            }
         }
         let report = RunReport::new(facts, &gate, gate.sort(judged.leaks, &ephemeral));
-        if let Err(error) = self.write(&report, &mut started.files) {
-            note(format_args!("{error:#}"));
-        }
+        self.write(&report, &mut started.files);
         Ok(Exit::Run(report.exit_code))
     }
 
-    fn write(&self, report: &RunReport, files: &mut Files) -> Result<()> {
+    /// Writes the reports. Where one cannot be written, the other may be.
+    fn write(&self, report: &RunReport, files: &mut Files) {
         if let Some(file) = files.junit.take() {
             let mut out = BufWriter::new(file);
-            junit::render(report, &mut out)
-                .and_then(|()| out.flush())
-                .context("cannot write the JUnit report")?;
+            if let Err(error) = junit::render(report, &mut out).and_then(|()| out.flush()) {
+                note(format_args!("cannot write the JUnit report: {error}"));
+            }
         }
         let out: Box<dyn Write> = match files.output.take() {
             Some(file) => Box::new(file),
             None => Box::new(io::stderr()),
         };
         let mut out = BufWriter::new(out);
-        match self.json {
+        let written = match self.json {
             true => json::render(report, &mut out),
             false => run::render(report, &mut out),
+        };
+        if let Err(error) = written.and_then(|()| out.flush()) {
+            note(format_args!("cannot write the report: {error}"));
         }
-        .and_then(|()| out.flush())
-        .context("cannot write the report")
     }
 }
 
@@ -305,8 +317,8 @@ struct Started {
 }
 
 impl Started {
-    /// Follows the command until it ends; says how, and how many of its processes live on.
-    fn follow(&mut self, ends: &mut Ends) -> Result<(Outcome, usize)> {
+    /// Follows the command until it ends; says how, and which of its processes are left.
+    fn follow(&mut self, ends: &mut Ends) -> Result<(Outcome, Left)> {
         let outcome = loop {
             let has_signals = self.follower.wait(self.signals.as_fd(), FETCH)?;
             self.drain(ends)?;
@@ -319,13 +331,27 @@ impl Started {
                 break outcome;
             }
         };
+        let mut left = self.wait_for_exits(ends)?;
         // Survivors' sockets are looked at first: those that they close meanwhile come after.
-        let survivors = self.follower.survivors()?;
-        if survivors > 0 {
+        if left.living > 0 {
             self.follower.survey(|record| ends.absorb(record))?;
+            left.has_closing = self.wait_for_exits(ends)?.has_closing;
         }
         self.drain(ends)?;
-        Ok((outcome, survivors))
+        Ok((outcome, left))
+    }
+
+    /// Waits until all processes that exit have closed their files, so that their sockets are known.
+    fn wait_for_exits(&mut self, ends: &mut Ends) -> Result<Left> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = self.follower.left()?;
+            if !left.has_closing || Instant::now() > end {
+                return Ok(left);
+            }
+            self.drain(ends)?;
+            thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Waits for the command's end, and does nothing else but pass on signals.

@@ -5,6 +5,7 @@
 //! stands as null, which means any of those.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use super::leak::Leak;
 use crate::report::row::Direction;
 use crate::sock::name::sanitised;
 
+/// No baseline has as many bytes: a hundred thousand entries.
+const MAX_BYTES: u64 = 16 << 20;
 /// Raised when a field changes its meaning.
 const SCHEMA: u32 = 1;
 
@@ -83,20 +86,37 @@ impl Baseline {
         for leak in leaks {
             *counts.entry(Kind::of(leak, ephemeral)).or_default() += 1;
         }
-        let known = counts.into_iter().map(|(kind, count)| Entry { kind, count });
-        Self { schema: SCHEMA, known: known.collect() }
+        Self::from(counts)
     }
 
     /// Reads a file.
     ///
     /// # Errors
-    /// Where it is no such file.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let baseline: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        match baseline.schema {
-            SCHEMA => Ok(baseline),
-            other => Err(format!("schema {other} is not known")),
+    /// Where it cannot be read, or is no such file.
+    pub fn read(file: impl Read) -> io::Result<Self> {
+        let mut text = String::new();
+        file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > MAX_BYTES {
+            return Err(io::Error::other(format!("more than {} MiB", MAX_BYTES >> 20)));
         }
+        Self::parse(&text).map_err(io::Error::other)
+    }
+
+    /// Reads the text of a file. Entries of the same kind, as a merge of two files may have them, are one.
+    ///
+    /// # Errors
+    /// Where it is no such text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let file: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if file.schema != SCHEMA {
+            return Err(format!("schema {} is not known", file.schema));
+        }
+        let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
+        for Entry { kind, count } in file.known {
+            let sum = counts.entry(kind).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        Ok(Self::from(counts))
     }
 
     /// The file's text.
@@ -111,6 +131,13 @@ impl Baseline {
     pub fn matcher<'a>(&'a self, ephemeral: &'a Ephemeral) -> Matcher<'a> {
         let left = self.known.iter().map(|entry| entry.count).collect();
         Matcher { known: &self.known, left, ephemeral }
+    }
+}
+
+impl From<BTreeMap<Kind, usize>> for Baseline {
+    fn from(counts: BTreeMap<Kind, usize>) -> Self {
+        let known = counts.into_iter().map(|(kind, count)| Entry { kind, count });
+        Self { schema: SCHEMA, known: known.collect() }
     }
 }
 

@@ -22,6 +22,8 @@ pub enum Doubt {
     ResetsUnseen,
     /// The kernel's records could not be read to the end.
     FollowingFailed,
+    /// Processes take long to exit.
+    ExitsUnfinished,
 }
 
 impl Doubt {
@@ -35,6 +37,7 @@ impl Doubt {
             Self::LeaksDropped(_) => "leaks-dropped",
             Self::ResetsUnseen => "resets-unseen",
             Self::FollowingFailed => "following-failed",
+            Self::ExitsUnfinished => "exits-unfinished",
         }
     }
 }
@@ -67,6 +70,10 @@ impl fmt::Display for Doubt {
             Self::FollowingFailed => f.write_str(
                 "the command could not be followed to its end: please report it, with the output of \
                  `sockleak doctor`",
+            ),
+            Self::ExitsUnfinished => f.write_str(
+                "processes of the command were still exiting, and had not closed all that they had: \
+                 have the command wait for them",
             ),
             Self::ResetsUnseen => f.write_str(
                 "sockets that were reset, and closed later, are not seen: this kernel lacks the \

@@ -128,7 +128,10 @@ impl Ends {
                 continue;
             }
             if let Some(row) = rows.get_mut(&key) {
-                row.fds.extend(dead.fd);
+                // Threads whose leader has exited are shown one by one.
+                let is_new = |fd: &u32| !row.fds.contains(fd);
+                let new = dead.fd.filter(is_new);
+                row.fds.extend(new);
                 continue;
             }
             if dead.since.is_some() && dead_for(dead, rules.tick) < rules.min_age {

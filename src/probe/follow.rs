@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use caps::Capability;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, ObjectBuilder, OpenObject};
-use plain::Plain;
+use libbpf_rs::{Link, ObjectBuilder, OpenObject};
 
 use super::error::refused;
 use super::extract::Types;
@@ -19,13 +18,10 @@ use super::ring::Ring;
 use super::threads::{READ_MAX, join, spawn};
 use super::variants::KernelFacts;
 use super::{KernelTypes, ProbeError, check, skips, works_without_privilege};
-use crate::bpf::follow::types::{bss, followed};
+use crate::bpf::follow::types::bss;
 use crate::bpf::follow::{FollowSkel, FollowSkelBuilder, OpenFollowSkel};
 use crate::host::pidns;
 use crate::sock::dead::{Followed, decode_followed};
-
-#[expect(unsafe_code, reason = "it is plain data")]
-unsafe impl Plain for followed {}
 
 /// The last programs that the kernel calls for an event. What is hidden from these may be hidden from
 /// those before them, too; before 7.0 it is not hidden from any.
@@ -36,6 +32,7 @@ const LAST: [&str; 4] =
 pub struct Follower {
     skeleton: FollowSkel<'static>,
     ring: Ring<Followed>,
+    tasks: Link,
     files: Link,
     queues: Option<Link>,
     facts: Facts,
@@ -78,6 +75,15 @@ pub struct FollowLosses {
     pub misses_resets: bool,
 }
 
+/// Processes that are followed and left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// How many have not begun to exit.
+    pub living: usize,
+    /// True if others exit, and may not have closed their files yet.
+    pub has_closing: bool,
+}
+
 impl Follower {
     /// Loads and attaches the programs: whatever this process forks from now on is followed.
     ///
@@ -115,6 +121,7 @@ impl Follower {
             }
         }
         let progs = &skeleton.progs;
+        let tasks = progs.survey_tasks.attach().map_err(refused("attach an iterator"))?;
         let files = progs.survey_files.attach().map_err(refused("attach an iterator"))?;
         let queues = facts.has("survey_queues").then(|| {
             let dead = skeleton.maps.dead.as_fd();
@@ -123,6 +130,7 @@ impl Follower {
         Ok(Self {
             ring: Ring::watch(&skeleton.maps.ring, decode_followed)?,
             queues: queues.transpose()?,
+            tasks,
             files,
             facts,
             skeleton,
@@ -154,21 +162,18 @@ impl Follower {
         self.ring.take(&self.skeleton.maps.ring)
     }
 
-    /// How many processes that are followed have not begun to exit.
+    /// Looks how many processes are left.
     ///
     /// # Errors
-    /// Where the map cannot be read.
-    pub fn survivors(&self) -> Result<usize, ProbeError> {
-        let map = &self.skeleton.maps.followed;
-        let mut count = 0;
-        for key in map.keys() {
-            let value = map.lookup(&key, MapFlags::ANY).map_err(refused("read a map"))?;
-            let mut process = followed::default();
-            // One that is gone by now has exited.
-            let is_known = value.is_some_and(|value| process.copy_from_bytes(&value).is_ok());
-            count += usize::from(is_known && process.exiting == 0);
-        }
-        Ok(count)
+    /// Where the iterator fails half-way.
+    pub fn left(&self) -> Result<Left, ProbeError> {
+        let mut iter = open(&self.tasks)?;
+        while read_some(&mut iter, &mut [0; 8])? > 0 {}
+        let processes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        Ok(Left {
+            living: processes(self.global(|bss| &bss.living)),
+            has_closing: self.global(|bss| &bss.closing) > 0,
+        })
     }
 
     /// Reports the dead sockets that processes still hold, those in accept queues, and the listeners.

@@ -31,7 +31,7 @@ use libbpf_rs::{Iter, Link, ProgramMut};
 pub use self::btf::KernelTypes;
 pub use self::error::ProbeError;
 use self::error::{collect_notes, failed, refused, take_notes};
-pub use self::follow::{FollowConfig, FollowLosses, Follower};
+pub use self::follow::{FollowConfig, FollowLosses, Follower, Left};
 use self::iterators::Links;
 use self::load::{Loaded, load};
 use self::own::OwnFiles;

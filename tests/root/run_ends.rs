@@ -122,6 +122,17 @@ fn never_accepted() {
 fn in_flight() {
     let leak = at_exit(&["in-flight"], "eof-unread");
     assert!(leak.fds.is_empty(), "{leak:#?}");
+    // The descriptor that another process had is not its own.
+    let leak = at_exit(&["in-flight-after-child"], "eof-unread");
+    assert!(leak.fds.is_empty(), "{leak:#?}");
+}
+
+/// The command ends while a child of its is being killed: so many sockets are not closed in an instant.
+#[test]
+fn a_child_that_has_not_exited_yet() {
+    let count = if slow_machine() { 300 } else { 3_000 };
+    let report = planted(&[], &["killed-child", "--count", &count.to_string()]);
+    assert_eq!((report.exit_code, report.leaked), (1, count), "{report:#?}");
 }
 
 #[test]
@@ -184,6 +195,7 @@ fn left_to_a_daemon(case: &str) -> Leak {
 fn held_by_a_survivor() {
     assert_eq!(left_to_a_daemon("daemon").verdict(), "eof-unread");
     assert_eq!(left_to_a_daemon("daemon-queue").verdict(), "never-accepted");
+    assert_eq!(left_to_a_daemon("daemon-threads").verdict(), "eof-unread");
 }
 
 #[test]

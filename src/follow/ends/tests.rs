@@ -133,6 +133,7 @@ fn a_survivor_holds_and_its_listener_keeps() {
     let held = |fd| Followed::Held(Dead { fd: Some(fd), ..dead(300) });
     let leak = only([held(4), held(9)]);
     assert_eq!((leak.ended, &leak.fds[..]), (Ended::StillHeld, &[4, 9][..]));
+    assert_eq!(only([held(4), held(4)]).fds, [4], "shown once for each of its threads");
     assert_eq!(only([held(4), Followed::Closed(dead(300))]).ended, Ended::Late);
 
     let mut queued = Dead { is_unaccepted: true, process: ProcessId::default(), ..dead(300) };

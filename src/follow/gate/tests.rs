@@ -123,6 +123,20 @@ fn a_port_that_the_kernel_has_chosen_is_any_such_port() {
 }
 
 #[test]
+fn entries_of_the_same_kind_are_one() {
+    let Baseline { known, .. } = Baseline::of([leak(1, 80)].iter(), &EPHEMERAL);
+    let twice = serde_json::json!({"schema": 1, "known": [known[0], known[0]]}).to_string();
+    let merged = Baseline::parse(&twice).unwrap();
+    assert_eq!((merged.known.len(), merged.known[0].count), (1, 2));
+}
+
+#[test]
+fn a_file_has_an_end() {
+    let error = Baseline::read(std::io::repeat(b' ')).unwrap_err().to_string();
+    assert_eq!(error, "more than 16 MiB");
+}
+
+#[test]
 fn a_file_that_is_no_baseline_is_refused() {
     for bad in ["", "[]", r#"{"schema":2,"known":[]}"#, r#"{"known":[]}"#, r#"{"schema":1}"#] {
         assert!(Baseline::parse(bad).is_err(), "{bad}");
