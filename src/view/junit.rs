@@ -20,7 +20,7 @@ pub fn render(report: &RunReport, out: &mut impl Write) -> io::Result<()> {
     suite.set_time(report.ran);
     suite.add_test_case(of_command(report)?);
     for ((pid, comm), leaks) in by_process(&report.sockets) {
-        suite.add_test_case(of_process(pid, comm, &leaks));
+        suite.add_test_case(of_process(pid, comm, &leaks, report.fails()));
     }
     let mut all = Report::new("sockleak run");
     all.set_time(report.ran);
@@ -36,6 +36,15 @@ fn by_process(leaks: &[Leak]) -> BTreeMap<(u32, &str), Vec<&Leak>> {
     processes
 }
 
+/// How the command itself has failed, if it has.
+fn failure(report: &RunReport) -> Option<String> {
+    match (report.command_exit_code, report.command_signal) {
+        (Some(0), _) | (None, None) => None,
+        (Some(code), _) => Some(format!("the command exited with {code}")),
+        (None, Some(signal)) => Some(format!("signal {signal} killed the command")),
+    }
+}
+
 /// The command: it fails as the run does.
 fn of_command(report: &RunReport) -> io::Result<TestCase> {
     let status = if !report.complete {
@@ -45,7 +54,11 @@ fn of_command(report: &RunReport) -> io::Result<TestCase> {
         status
     } else if report.fails() {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        status.set_message(format!("{} sockets leaked", report.leaked)).set_type("leaked");
+        status.set_message(format!("leaked sockets: {}", report.leaked)).set_type("leaked");
+        status
+    } else if let Some(how) = failure(report) {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_message(how).set_type("failed");
         status
     } else {
         TestCaseStatus::success()
@@ -58,8 +71,8 @@ fn of_command(report: &RunReport) -> io::Result<TestCase> {
     Ok(case)
 }
 
-fn of_process(pid: u32, comm: &str, leaks: &[&Leak]) -> TestCase {
-    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+/// A process with leaks: it fails, unless so many are allowed.
+fn of_process(pid: u32, comm: &str, leaks: &[&Leak], fails: bool) -> TestCase {
     let verdicts: Vec<_> = leaks
         .iter()
         .map(|leak| {
@@ -67,11 +80,18 @@ fn of_process(pid: u32, comm: &str, leaks: &[&Leak]) -> TestCase {
             format!("{verdict} {} {} {}", leak.local, leak.remote, leak.ended.name())
         })
         .collect();
-    status.set_message(format!("{} sockets leaked", leaks.len())).set_type("leaked");
-    status.set_description(verdicts.join("\n"));
+    let verdicts = verdicts.join("\n");
     let args = leaks.first().map(|leak| leak.args.join(" ")).unwrap_or_default();
     let name = format!("{}[{pid}]: {}", sanitised(comm), sanitised(&args));
-    let mut case = TestCase::new(name, status);
+    let mut case = TestCase::new(name, TestCaseStatus::success());
+    if fails {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_message(format!("leaked sockets: {}", leaks.len())).set_type("leaked");
+        status.set_description(verdicts);
+        case.status = status;
+    } else {
+        case.set_system_out(verdicts);
+    }
     case.set_classname(format!("sockleak.{}", sanitised(comm)));
     case
 }

@@ -71,6 +71,26 @@ fn a_baseline_is_written_and_read() {
     assert!(ran.stderr.contains("is no baseline"), "{ran:?}");
 }
 
+/// A full disk: what cannot be written is told, and all else is as it would be.
+#[test]
+fn a_file_that_cannot_be_written_hides_nothing() {
+    for (options, message) in [
+        (&["--junit", "/dev/full"][..], "cannot write the JUnit report: No space left"),
+        (&["--baseline", "/dev/full", "--write-baseline"], "cannot write the baseline: "),
+    ] {
+        let ran = Ran::of(&mut command(options, &plan(&["exit"])));
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("sockleak: {message}")), "{ran:?}");
+        assert!(
+            ran.stderr.ends_with("1 leaked; the command exited with 0; exit code 1\n"),
+            "{ran:?}"
+        );
+    }
+    let ran = Ran::of(&mut command(&["-O", "/dev/full"], &plan(&["exit"])));
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("sockleak: cannot write the report: No space left"), "{ran:?}");
+}
+
 /// Reads a JUnit file as CI servers do: the names of its cases, and of those that fail.
 const READER: &str = r#"
 import sys, json
@@ -97,7 +117,8 @@ fn junit_is_what_ci_servers_read() {
     let file = Scratch::new("junit");
     let read = |options: &[&str], words: &[&str]| -> Value {
         let options = [&["--junit", file.path()][..], options].concat();
-        Ran::of(&mut command(&options, &plan(words)));
+        let words = if words == ["false"] { vec!["false".to_owned()] } else { plan(words) };
+        Ran::of(&mut command(&options, &words));
         let ran = Ran::of(Command::new(python).args(["-c", READER, file.path()]));
         assert_eq!(ran.code, Some(0), "{ran:?}: {}", file.text());
         serde_json::from_slice(&ran.stdout).unwrap()
@@ -110,6 +131,9 @@ fn junit_is_what_ci_servers_read() {
     let leaked = read(&[], &["exit", "--count", "2"]);
     assert_eq!(lengths(&leaked), [2, 2, 0], "{leaked}");
     assert!(leaked["failed"][1].as_str().unwrap().starts_with("leaker["), "{leaked}");
+    // It agrees with the exit code.
+    assert_eq!(lengths(&read(&["--max-leaks", "2"], &["exit", "--count", "2"])), [2, 0, 0]);
+    assert_eq!(lengths(&read(&[], &["false"])), [1, 1, 0]);
     let full = read(&["--table-size", "16"], &["exit", "--count", "100"]);
     assert_eq!(lengths(&full)[2], 1, "{full}");
     // A name that no XML may hold.

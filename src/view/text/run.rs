@@ -117,7 +117,12 @@ impl Display for Short {
 
 fn notes(report: &RunReport, out: &mut impl Write) -> io::Result<()> {
     if report.known > 0 {
-        writeln!(out, "sockleak: {} leaks are known, and not counted", report.known)?;
+        let are = if report.known == 1 { "is" } else { "are" };
+        writeln!(
+            out,
+            "sockleak: {} {are} known, and not counted",
+            Of(report.known as u64, "leak")
+        )?;
     }
     for entry in &report.gone {
         writeln!(out, "sockleak: no longer leaked, and still in the baseline: {}", Known(entry))?;
@@ -125,9 +130,8 @@ fn notes(report: &RunReport, out: &mut impl Write) -> io::Result<()> {
     if report.too_young > 0 {
         writeln!(
             out,
-            "sockleak: {} sockets died less than {} before the end, too shortly to judge (see \
-             --min-age)",
-            report.too_young,
+            "sockleak: {} died less than {} before the end, too shortly to judge (see --min-age)",
+            Of(report.too_young, "socket"),
             humantime::format_duration(report.min_age)
         )?;
     }
@@ -140,6 +144,16 @@ fn notes(report: &RunReport, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "sockleak: incomplete: {doubt}")?;
     }
     Ok(())
+}
+
+/// A number, and the noun that it counts.
+struct Of(u64, &'static str);
+
+impl Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} {}{plural}", self.0, self.1)
+    }
 }
 
 /// An entry of a baseline.
@@ -186,7 +200,8 @@ impl Display for Summary<'_> {
             (None, signal) => write!(f, "; signal {} killed the command", signal.unwrap_or(0))?,
         }
         if report.survivors > 0 {
-            write!(f, ", and {} of its processes live on", report.survivors)?;
+            let live = if report.survivors == 1 { "lives" } else { "live" };
+            write!(f, ", and {} of its processes {live} on", report.survivors)?;
         }
         write!(f, "; exit code {}", report.exit_code)
     }
