@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::unistd::Pid;
 
-use super::gate::{NOT_EXECUTABLE, NOT_FOUND};
+use super::gate::{FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use super::report::Outcome;
 use super::signals::Received;
 use crate::host::user::Caller;
@@ -48,7 +49,7 @@ pub struct NotStarted {
 
 /// A command that runs.
 #[derive(Debug)]
-pub struct Running(Child);
+pub struct Running(Pid);
 
 /// Starts a command with these words: as the caller, if one is given, and with the settings that
 /// sockleak was started with. All descriptors of ours are closed by its exec().
@@ -81,9 +82,12 @@ pub fn start(
     unsafe {
         command.pre_exec(prepare);
     }
-    command.spawn().map(Running).map_err(|error| {
+    let started = command.spawn().map(|child| Running(Pid::from_raw(child.id().cast_signed())));
+    started.map_err(|error| {
         let code = match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) => NOT_FOUND,
+            // The program may be as it should be: there is no room for a process.
+            Some(libc::EAGAIN | libc::ENOMEM) => FAILED,
             _ => NOT_EXECUTABLE,
         };
         NotStarted { code, error }
@@ -93,15 +97,28 @@ pub fn start(
 impl Running {
     /// Its number.
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.0.id().cast_signed())
+        self.0
     }
 
-    /// How it has ended, if it has.
+    /// How it has ended, if it has. Takes the ends of others, too: as the first process of a container,
+    /// sockleak inherits orphans, and without it they stay.
     ///
     /// # Errors
     /// Where the kernel does not know it.
     pub fn outcome(&mut self) -> io::Result<Option<Outcome>> {
-        Ok(self.0.try_wait()?.map(outcome))
+        loop {
+            let mut status = 0;
+            #[expect(unsafe_code, reason = "nix does not know the numbers of real-time signals")]
+            let ended = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+            match Errno::result(ended) {
+                Ok(0) => return Ok(None),
+                Ok(ended) if ended == self.0.as_raw() => {
+                    return Ok(Some(outcome(ExitStatus::from_raw(status))));
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //! a process has sent are passed on.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -13,7 +14,7 @@ use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction, sigprocmask,
 };
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, close};
 
 use crate::host::stop::is_ignored;
 
@@ -28,17 +29,28 @@ const PASSED_ON: [Signal; 7] = [
     Signal::SIGALRM,
 ];
 
+/// stdin, stdout and stderr.
+const STREAMS: Range<i32> = 0..3;
+
 /// True if the caller ignores SIGPIPE. From `main` on Rust ignores it in any case, so it is asked before.
 static PIPES_WERE_IGNORED: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn note_pipes() {
+/// A bit for each of stdin, stdout and stderr that the caller has closed. Rust opens /dev/null there.
+static CLOSED: AtomicU8 = AtomicU8::new(0);
+
+extern "C" fn note_settings() {
     PIPES_WERE_IGNORED.store(is_ignored(Signal::SIGPIPE), Ordering::Relaxed);
+    for fd in STREAMS {
+        #[expect(unsafe_code, reason = "nix wants a descriptor that is open")]
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        CLOSED.fetch_or(u8::from(flags < 0) << fd, Ordering::Relaxed);
+    }
 }
 
 #[used]
 #[expect(unsafe_code, reason = "the loader calls what is in this section before main")]
 #[unsafe(link_section = ".init_array")]
-static NOTE_PIPES: extern "C" fn() = note_pipes;
+static NOTE_SETTINGS: extern "C" fn() = note_settings;
 
 /// The signals, held back and read one by one. Their blocking is undone in the command alone.
 #[derive(Debug)]
@@ -132,6 +144,8 @@ impl Received {
                 sigaction(signal, &ignore)?;
             }
         }
+        let closed = CLOSED.load(Ordering::Relaxed);
+        STREAMS.filter(|fd| closed & 1 << fd != 0).try_for_each(close)?;
         Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None)?)
     }
 }

@@ -107,6 +107,30 @@ fn it_ends_well_where_the_caller_ignores_children() {
 }
 
 #[test]
+fn it_finds_closed_what_the_caller_has_closed() {
+    for fd in ["0", "2"] {
+        let open = format!("if [ -e /proc/$$/fd/{fd} ]; then echo open; else echo closed; fi");
+        let run = command(&[], &["sh", "-c", &open]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("\"$@\" {fd}>&-"), "sh"]);
+        let ran = Ran::of(shell.arg(run.get_program()).args(run.get_args()));
+        assert_eq!((ran.code, ran.text()), (Some(0), "closed\n"), "{fd}: {ran:?}");
+    }
+}
+
+/// As the first process of a container, sockleak inherits orphans: they do not stay as zombies.
+#[test]
+fn orphans_do_not_stay() {
+    let script = "orphan=$(sh -c 'sleep 0.1 >/dev/null & echo $!'); \
+                  while [ -e /proc/$orphan ]; do sleep 0.02; done; exit 5";
+    let run = command(&[], &["timeout", "100", "sh", "-c", script]);
+    let mut first = Command::new("unshare");
+    first.args(["--pid", "--fork", "--mount-proc"]);
+    let ran = Ran::of(first.arg(run.get_program()).args(run.get_args()));
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+}
+
+#[test]
 fn its_streams_are_its_own() {
     let script = "read line; echo got $line; echo complaint >&2";
     let mut run = Running::start(command(&[], &["sh", "-c", script]).stdin(Stdio::piped()));

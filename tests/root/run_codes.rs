@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use caps::{CapSet, Capability};
+use nix::sys::resource::{Resource, setrlimit};
 
 use crate::common::run::{RunReport, attempt, command, plan, planted, run};
 use crate::common::{Ran, slow_machine};
@@ -52,7 +53,7 @@ fn the_text_says_all_of_it() {
     let ran = text(&["--teardown", "60s"], &plan(&["teardown"]));
     assert!(ran.stderr.contains(" before exit\n"), "{ran:?}");
     let ran = text(&["--min-age", "1h"], &plan(&["exit"]));
-    assert!(ran.stderr.contains("sockleak: 1 sockets died less than 1h before the end"), "{ran:?}");
+    assert!(ran.stderr.contains("sockleak: 1 socket died less than 1h before the end"), "{ran:?}");
 }
 
 #[test]
@@ -63,6 +64,23 @@ fn what_cannot_be_run_has_the_codes_of_a_shell() {
     let ran = text(&[], &words(&["/dev/null"]));
     assert_eq!(ran.code, Some(126), "{ran:?}");
     assert!(ran.stderr.contains("cannot run /dev/null: Permission denied"), "{ran:?}");
+}
+
+/// The user who called sudo may have no process more.
+#[test]
+fn a_command_without_room_was_not_started() {
+    let mut crowded = command(&[], &words(&["true"]));
+    crowded.env("SUDO_UID", "65534").env("SUDO_GID", "65534").env("SUDO_USER", "nobody");
+    #[expect(unsafe_code, reason = "it makes a system call")]
+    // SAFETY: it allocates nothing.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut crowded, || {
+            Ok(setrlimit(Resource::RLIMIT_NPROC, 0, 0)?)
+        });
+    }
+    let ran = Ran::of(&mut crowded);
+    assert_eq!(ran.code, Some(125), "{ran:?}");
+    assert!(ran.stderr.contains("cannot run true: Resource temporarily unavailable"), "{ran:?}");
 }
 
 #[test]
@@ -92,6 +110,12 @@ fn a_missing_capability_is_named() {
     let ran = Ran::of(&mut without);
     assert_eq!(ran.code, Some(125), "{ran:?}");
     assert!(ran.stderr.contains("missing CAP_BPF"), "{ran:?}");
+    let mut without = command(&[], &words);
+    without.env("SUDO_UID", "65534").env("SUDO_GID", "65534").env("SUDO_USER", "nobody");
+    without_capability(&mut without, Capability::CAP_SETUID);
+    let ran = Ran::of(&mut without);
+    assert_eq!(ran.code, Some(125), "{ran:?}");
+    assert!(ran.stderr.contains("cannot become the user who called sudo (--as-root"), "{ran:?}");
 }
 
 /// As in a container that is not given one; CAP_SYS_ADMIN includes it.
