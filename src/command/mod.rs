@@ -100,7 +100,11 @@ enum Command {
     /// that leaks nothing gets none.
     ///
     /// Under sudo, the command runs as the user who called sudo.
-    #[command(after_help = RUN_EXIT_CODES, after_long_help = manual::help("run"))]
+    #[command(
+        after_help = RUN_EXIT_CODES,
+        after_long_help = manual::help("run"),
+        override_usage = "sockleak run [OPTIONS] -- CMD [ARG]..."
+    )]
     Run(Box<run::Args>),
     /// Show what this host allows, and whether planted sockets are found
     ///
