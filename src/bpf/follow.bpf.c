@@ -26,6 +26,7 @@
 /* Puts the records' types into the object's BTF, from where the skeleton takes them. */
 const enum follow_kind *unused_follow_kind __attribute__((unused));
 const enum dead_flag *unused_dead_flag __attribute__((unused));
+const struct followed *unused_followed __attribute__((unused));
 const struct program_record *unused_program __attribute__((unused));
 const struct gone_record *unused_gone __attribute__((unused));
 const struct dead_record *unused_dead __attribute__((unused));

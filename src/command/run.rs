@@ -370,7 +370,15 @@ impl Started {
     }
 
     fn drain(&mut self, ends: &mut Ends) -> Result<()> {
+        // In this order: who has ended by now has sent all records that name its program.
+        let ended = match ends.has_many_programs() {
+            true => ends.programs_besides(&self.follower.programs()?),
+            false => Vec::new(),
+        };
         self.follower.take()?.into_iter().for_each(|record| ends.absorb(record));
+        if !ended.is_empty() {
+            ends.forget_programs(ended);
+        }
         Ok(())
     }
 }

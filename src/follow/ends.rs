@@ -12,6 +12,9 @@ use crate::sock::leak::{Class, Verdict};
 /// How many dead sockets are kept at the most; a run that leaks more has had its answer.
 const KEPT: usize = 1 << 17;
 
+/// How many programs are kept before those that have ended are looked for.
+const MANY_PROGRAMS: usize = 1 << 14;
+
 /// Rules of judgement; times in ns.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -27,6 +30,8 @@ pub struct Rules {
 #[derive(Debug, Default)]
 pub struct Ends {
     programs: HashMap<u64, Program>,
+    /// How many programs were left when it was last looked for those that have ended.
+    left: usize,
     exits: HashMap<ProcessId, Exit>,
     closed: Vec<Dead>,
     held: Vec<Dead>,
@@ -61,6 +66,30 @@ impl Ends {
             Followed::Queued(dead) => self.queued.push(dead),
             Followed::Listener(listener) => self.listeners.push(listener),
         }
+    }
+
+    /// True if it is time to look for programs that have ended: a long build executes a million.
+    pub fn has_many_programs(&self) -> bool {
+        self.programs.len() >= MANY_PROGRAMS.max(2 * self.left)
+    }
+
+    /// Programs that none of these is, or ran before: those that processes run at the moment.
+    pub fn programs_besides(&self, running: &HashSet<u64>) -> Vec<u64> {
+        let before = running.iter().filter_map(|id| Some(self.programs.get(id)?.before));
+        let known: HashSet<u64> = before.chain(running.iter().copied()).collect();
+        self.programs.keys().copied().filter(|id| !known.contains(id)).collect()
+    }
+
+    /// Forgets those of these programs that have not leaked.
+    pub fn forget_programs(&mut self, ended: Vec<u64>) {
+        let leaks = [&self.closed, &self.held, &self.listeners].into_iter().flatten();
+        let mut leaking: HashSet<u64> = leaks.map(|dead| dead.program).collect();
+        let before = leaking.iter().filter_map(|id| Some(self.programs.get(id)?.before));
+        leaking.extend(before.collect::<Vec<_>>());
+        for id in ended.into_iter().filter(|id| !leaking.contains(id)) {
+            self.programs.remove(&id);
+        }
+        self.left = self.programs.len();
     }
 
     /// How many leaks came for which there was no room.

@@ -1,6 +1,7 @@
 //! The programs of `sockleak run` (`follow.bpf.c`): they follow a command, its descendants, and the
 //! sockets that these leak.
 
+use std::collections::HashSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use caps::Capability;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, ObjectBuilder, OpenObject};
+use libbpf_rs::{Link, MapCore, MapFlags, ObjectBuilder, OpenObject};
+use plain::Plain;
 
 use super::error::refused;
 use super::extract::Types;
@@ -18,10 +20,13 @@ use super::ring::Ring;
 use super::threads::{READ_MAX, join, spawn};
 use super::variants::KernelFacts;
 use super::{KernelTypes, ProbeError, check, skips, works_without_privilege};
-use crate::bpf::follow::types::bss;
+use crate::bpf::follow::types::{bss, followed};
 use crate::bpf::follow::{FollowSkel, FollowSkelBuilder, OpenFollowSkel};
 use crate::host::pidns;
 use crate::sock::dead::{Followed, decode_followed};
+
+#[expect(unsafe_code, reason = "it is plain data")]
+unsafe impl Plain for followed {}
 
 /// The last programs that the kernel calls for an event. What is hidden from these may be hidden from
 /// those before them, too; before 7.0 it is not hidden from any.
@@ -160,6 +165,23 @@ impl Follower {
     /// Where libbpf cannot read it.
     pub fn take(&mut self) -> Result<Vec<Followed>, ProbeError> {
         self.ring.take(&self.skeleton.maps.ring)
+    }
+
+    /// The programs that processes run which are followed, by their numbers.
+    ///
+    /// # Errors
+    /// Where the map cannot be read.
+    pub fn programs(&self) -> Result<HashSet<u64>, ProbeError> {
+        let map = &self.skeleton.maps.followed;
+        let mut programs = HashSet::new();
+        for key in map.keys() {
+            let value = map.lookup(&key, MapFlags::ANY).map_err(refused("read a map"))?;
+            let mut process = followed::default();
+            if value.is_some_and(|value| process.copy_from_bytes(&value).is_ok()) {
+                programs.insert(process.program);
+            }
+        }
+        Ok(programs)
     }
 
     /// Looks how many processes are left.

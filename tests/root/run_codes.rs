@@ -1,5 +1,6 @@
 //! Exit codes of `run`, and what it says when something is amiss.
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use caps::{CapSet, Capability};
@@ -69,16 +70,17 @@ fn what_cannot_be_run_has_the_codes_of_a_shell() {
 /// The user who called sudo may have no process more.
 #[test]
 fn a_command_without_room_was_not_started() {
+    let mut other = Command::new("sleep").arg("600").uid(65534).spawn().unwrap();
     let mut crowded = command(&[], &words(&["true"]));
     crowded.env("SUDO_UID", "65534").env("SUDO_GID", "65534").env("SUDO_USER", "nobody");
     #[expect(unsafe_code, reason = "it makes a system call")]
     // SAFETY: it allocates nothing.
     unsafe {
-        std::os::unix::process::CommandExt::pre_exec(&mut crowded, || {
-            Ok(setrlimit(Resource::RLIMIT_NPROC, 0, 0)?)
-        });
+        crowded.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NPROC, 0, 0)?));
     }
     let ran = Ran::of(&mut crowded);
+    other.kill().unwrap();
+    other.wait().unwrap();
     assert_eq!(ran.code, Some(125), "{ran:?}");
     assert!(ran.stderr.contains("cannot run true: Resource temporarily unavailable"), "{ran:?}");
 }
@@ -120,7 +122,6 @@ fn a_missing_capability_is_named() {
 
 /// As in a container that is not given one; CAP_SYS_ADMIN includes it.
 fn without_capability(command: &mut Command, capability: Capability) {
-    use std::os::unix::process::CommandExt;
     #[expect(unsafe_code, reason = "it makes system calls")]
     // SAFETY: the test's threads hold no lock that these calls take.
     unsafe {

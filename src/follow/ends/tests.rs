@@ -179,6 +179,26 @@ fn stranded_sockets_are_judged_without_an_end() {
 }
 
 #[test]
+fn programs_that_have_ended_and_not_leaked_are_forgotten() {
+    let mut ends = Ends::default();
+    let program = |id, before| Program { id, before, ..Program::default() };
+    let count = MANY_PROGRAMS as u64;
+    for id in 1..=count {
+        assert!(!ends.has_many_programs());
+        ends.absorb(Followed::Program(program(id, id - 1)));
+    }
+    assert!(ends.has_many_programs());
+    // One runs, and one has leaked; what was before them may have closed something at their exec().
+    let ended = ends.programs_besides(&HashSet::from([count, count + 7]));
+    ends.absorb(Followed::Program(program(count + 1, 5)));
+    ends.absorb(Followed::Closed(Dead { program: 40, ..dead(300) }));
+    ends.forget_programs(ended);
+    let mut left: Vec<_> = ends.programs.into_keys().collect();
+    left.sort_unstable();
+    assert_eq!(left, [39, 40, count - 1, count, count + 1]);
+}
+
+#[test]
 fn there_is_an_end_to_what_is_kept() {
     let mut ends = Ends::default();
     (0..KEPT + 2).for_each(|_| ends.absorb(Followed::Closed(dead(300))));
