@@ -40,6 +40,9 @@ pub(crate) struct Plan {
     /// Stay in the network namespace that is there
     #[arg(long)]
     here: bool,
+    /// Listen with MPTCP; clients speak TCP
+    #[arg(long)]
+    mptcp: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -105,7 +108,8 @@ impl Plan {
         if !self.here {
             netns::enter_new().context("a new network namespace needs root")?;
         }
-        let mut listener = Listener::new(Family::V4, None, 4096, Protocol::TCP, Protocol::TCP)?;
+        let protocol = if self.mptcp { Protocol::MPTCP } else { Protocol::TCP };
+        let mut listener = Listener::new(Family::V4, None, 4096, protocol, Protocol::TCP)?;
         match self.case {
             Case::Exit => {
                 let _leaked = self.dead(&mut listener)?;

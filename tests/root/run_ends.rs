@@ -1,10 +1,11 @@
 //! `run` on programs that leak in one way each: one leak, and how it ended.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::common::lines::Running;
 use crate::common::run::{Leak, RunReport, command, plan, planted};
-use crate::common::{DEADLINE, has_helper, slow_machine, wait_until};
+use crate::common::{DEADLINE, has_helper, not_possible, slow_machine, wait_until};
 
 /// A program that closes last thing of all is slow to exit on a slow machine.
 const LONG_TEARDOWN: [&str; 2] = ["--teardown", "60s"];
@@ -171,8 +172,8 @@ fn over_exec() {
 
 /// Runs a program that leaves a daemon behind; the report's only leak is the daemon's.
 #[track_caller]
-fn left_to_a_daemon(case: &str) -> Leak {
-    let mut command = command(&["--json"], &plan(&[case]));
+fn left_to_a_daemon(case: &str, options: &[&str]) -> Leak {
+    let mut command = command(&["--json"], &plan(&[&[case], options].concat()));
     let mut run = Running::start(command.stdin(Stdio::piped()));
     // The daemon keeps stdout open: what counts is the end of the run.
     let code = run.end_without_output(DEADLINE).code();
@@ -193,9 +194,20 @@ fn left_to_a_daemon(case: &str) -> Leak {
 
 #[test]
 fn held_by_a_survivor() {
-    assert_eq!(left_to_a_daemon("daemon").verdict(), "eof-unread");
-    assert_eq!(left_to_a_daemon("daemon-queue").verdict(), "never-accepted");
-    assert_eq!(left_to_a_daemon("daemon-threads").verdict(), "eof-unread");
+    assert_eq!(left_to_a_daemon("daemon", &[]).verdict(), "eof-unread");
+    assert_eq!(left_to_a_daemon("daemon-queue", &[]).verdict(), "never-accepted");
+    assert_eq!(left_to_a_daemon("daemon-threads", &[]).verdict(), "eof-unread");
+}
+
+/// Go listens with MPTCP, and most clients speak TCP.
+#[test]
+fn in_the_queue_of_a_listener_of_mptcp() {
+    if !Path::new("/proc/sys/net/mptcp/enabled").exists() {
+        not_possible("run_ends::in_the_queue_of_a_listener_of_mptcp", "there is no MPTCP");
+        return;
+    }
+    at_exit(&["never-accepted", "--mptcp"], "never-accepted");
+    assert_eq!(left_to_a_daemon("daemon-queue", &["--mptcp"]).verdict(), "never-accepted");
 }
 
 #[test]
