@@ -32,7 +32,7 @@ use crate::view::{json, junit};
 
 /// How often records are fetched: their memory is small, and nobody waits for them.
 const FETCH: Duration = Duration::from_millis(250);
-/// How long to wait for processes that exit, after the command's own end. One may wait for its peers (SO_LINGER).
+/// How long to wait for processes that exit, after the command's own end. One may wait for a file system.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often to look whether they have.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
