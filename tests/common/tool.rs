@@ -138,14 +138,15 @@ impl Watch {
         }
     }
 
-    /// Stops it with a signal; its exit code and its last report.
-    pub(crate) fn stop(mut self, signal: Signal) -> (Option<i32>, Report) {
+    /// Stops it with a signal; its exit code and its last report. None of a report that took longer than
+    /// a second to write: the tool ends in the middle of it.
+    pub(crate) fn stop(mut self, signal: Signal) -> (Option<i32>, Option<Report>) {
         self.process.signal(signal);
         let code = self.process.end(DEADLINE).code();
-        while let Some(line) = self.process.line(DEADLINE) {
-            self.last = Some(Report::parse(&line));
+        while let Some(line) = self.process.line_within(DEADLINE) {
+            self.last = line.ends_with(b"\n").then(|| Report::parse(&line));
         }
-        (code, self.last.take().unwrap())
+        (code, self.last.take())
     }
 }
 

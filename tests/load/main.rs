@@ -138,7 +138,10 @@ fn a_tiny_ring_loses_and_heals() {
     let ages = healed.sockets.iter().map(|row| row.age_is.as_str());
     assert!(ages.clone().any(|age| age == "at-least"), "not all were seen to begin");
     let (code, last) = watch.stop(Signal::SIGINT);
-    assert_eq!(code, Some(if last.complete { 1 } else { 4 }));
+    match last {
+        Some(last) => assert_eq!(code, Some(if last.complete { 1 } else { 4 })),
+        None => assert!(matches!(code, Some(1 | 4)), "{code:?}"),
+    }
 }
 
 /// What `events` has missed cannot be healed, only told.

@@ -29,14 +29,14 @@ fn a_signal_ends_watch_with_the_code_of_what_it_saw() {
         let mut leaker = Leaker::listening();
         let watch = Watch::start(&leaker, &[]);
         let (code, last) = watch.stop(signal);
-        assert_eq!((code, last.sockets.len()), (Some(0), 0), "{signal}");
+        assert_eq!((code, last.unwrap().sockets.len()), (Some(0), 0), "{signal}");
 
         let mut watch = Watch::start(&leaker, &[]);
         let leak = leaker.leak();
         let rows = [Want::held(&leaker, &leak)];
         watch.wait_for("the leak", |report| has_rows(report, &rows));
         let (code, last) = watch.stop(signal);
-        assert_eq!((code, last.sockets.len()), (Some(1), 1), "{signal}");
+        assert_eq!((code, last.unwrap().sockets.len()), (Some(1), 1), "{signal}");
 
         let mut watch = Watch::start(&leaker, &[]);
         leaker.close(leak.fd());
