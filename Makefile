@@ -46,6 +46,7 @@ test: setup
 	    python3 -m venv $(VENV) || { tools/need.sh /python3-venv:python3-venv; python3 -m venv $(VENV); }; \
 	    $(VENV)/bin/pip install --quiet kubernetes-validate==1.37.0; }
 	cargo test --locked --lib --bins --example assets --test cli
+	cargo package --locked --allow-dirty --quiet
 	cargo build --locked --examples
 	$(if $(AS_ROOT),$(RUNNER)=$(AS_ROOT)) cargo test --locked --test root --test load --test fleet
 	cargo test --locked --target-dir $(TARGET_DIR) --manifest-path benches/compare/Cargo.toml
@@ -61,7 +62,7 @@ check: setup
 
 # Man pages and shell completions, from the definition of the command line.
 assets: setup
-	cargo run --release --locked --quiet --example assets -- $(ASSETS)
+	cargo run --locked --quiet --example assets -- $(ASSETS)
 
 install: build assets
 	install -D $(SOCKLEAK) $(DESTDIR)$(PREFIX)/bin/sockleak
@@ -98,7 +99,7 @@ dist: static assets
 
 # A Debian package of the static binary. Its units are there, and are not enabled.
 deb: static assets
-	command -v cargo-deb >/dev/null || cargo install --quiet --locked cargo-deb
+	command -v cargo-deb >/dev/null || cargo install --quiet --locked cargo-deb@3.8.0
 	rm -rf target/stage
 	mkdir -p target/stage
 	cp -r $(STATIC) $(ASSETS)/man $(ASSETS)/completions target/stage
