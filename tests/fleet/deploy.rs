@@ -61,6 +61,10 @@ fn alert_rules_do_what_they_say() {
     let path = |name: &str| deploy("prometheus").join(name).to_str().unwrap().to_owned();
     run("promtool", &["check", "rules", &path("sockleak.rules.yml")]);
     run("promtool", &["test", "rules", &path("sockleak.rules.test.yml")]);
+    // Descriptions have commands: a process that is called '; reboot # is to be in none.
+    let rules = std::fs::read_to_string(path("sockleak.rules.yml")).unwrap();
+    let mut commands = rules.lines().filter(|line| line.contains("sockleak list"));
+    assert!(commands.all(|line| !line.contains("{{")), "{rules}");
 }
 
 /// Strictly: a field that Kubernetes does not know is an error.
@@ -87,6 +91,11 @@ fn kubernetes_takes_what_kustomize_makes() {
     let made = run("kubectl", &["kustomize", deploy("kubernetes/podmonitor").to_str().unwrap()]);
     let made = String::from_utf8(made.stdout).unwrap();
     assert!(made.contains("kind: PodMonitor") && made.contains("honorLabels: true"), "{made}");
+    // The operator names a job after the PodMonitor and its namespace, unless it is told a label.
+    let rules = std::fs::read_to_string(deploy("prometheus/sockleak.rules.yml")).unwrap();
+    assert!(rules.contains("up{job=\"sockleak\"} == 0"), "{rules}");
+    assert!(made.contains("jobLabel: app.kubernetes.io/name"), "{made}");
+    assert!(made.contains("app.kubernetes.io/name: sockleak"), "{made}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
