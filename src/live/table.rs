@@ -33,6 +33,8 @@ pub const CAPACITY: usize = 1 << 20;
 /// For how many it has room from the start: what fills a hash table of 1 << 17 slots. What is not
 /// used of it takes no memory; to make room later takes time.
 const ROOM: usize = 7 << 14;
+/// So many sockets fewer than there once were are a burst that is over: 2 MB.
+const BURST: usize = 1 << 13;
 
 /// The table.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub struct Table {
     /// True if the last scan has caught some between their end and their close().
     ending: bool,
     full: bool,
+    /// The most sockets since memory was last given back.
+    most: usize,
 }
 
 /// A scan that is under way.
@@ -102,6 +106,7 @@ impl Table {
             has_bereft: false,
             ending: false,
             full: false,
+            most: 0,
         }
     }
 
@@ -358,6 +363,7 @@ impl Table {
         self.add_sharers();
         let began = self.scan_began();
         let hides = |tracked: &Tracked| !everywhere && tracked.is_passing(began);
+        self.most = self.most.max(self.socks.len());
         self.socks.retain(|_, tracked| {
             let seen = tracked.seen >= began;
             if !seen {
@@ -372,6 +378,18 @@ impl Table {
         self.relays = self.notes.relays(&self.socks);
         self.notes.retain(|sock| self.socks.contains_key(&sock));
         self.finish_scan();
+        self.give_back();
+    }
+
+    /// Gives back the memory of a burst that is over. One block has all sockets: the part that was used
+    /// goes, and room takes its place which is not.
+    fn give_back(&mut self) {
+        if self.most > self.socks.len() + BURST {
+            // More than none: what is freed as a whole, the allocator keeps the next time.
+            self.socks.shrink_to(self.socks.len() + 1);
+            self.socks.reserve(self.capacity.min(ROOM).saturating_sub(self.socks.len()));
+            self.most = self.socks.len();
+        }
     }
 
     /// Forgets what the last scan has caught between its end and its close(); says whether there
@@ -469,6 +487,7 @@ impl Table {
     }
 
     fn remove(&mut self, sock: SockPtr) {
+        self.most = self.most.max(self.socks.len());
         if let Some(tracked) = self.socks.swap_remove(&sock) {
             self.unscanned -= usize::from(tracked.awaits_scan());
         }

@@ -1,5 +1,6 @@
 //! Clients that are slow, many, huge or broken: they cost bounded memory, and no report.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,16 +9,20 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::common::{DEADLINE, Leaker};
-use crate::web::{Exporter, connect};
+use crate::common::{DEADLINE, Kind, Leaker, wait_until};
+use crate::web::{Exporter, connect, sum};
 
 /// More than an exporter takes with a hundred clients; ten thousand with a page each would take more.
 const MOST_GROWTH_KIB: usize = 16 << 10;
 const TIMESTAMP: &str = "sockleak_report_timestamp_seconds";
 
 fn resident_kib(exporter: &Exporter) -> usize {
+    memory_kib(exporter, "VmRSS:")
+}
+
+fn memory_kib(exporter: &Exporter, kind: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", exporter.process.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(kind)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -72,6 +77,27 @@ fn ten_thousand_that_say_nothing() {
     assert!(after < before + MOST_GROWTH_KIB, "{before} KiB before, {after} KiB after");
     let fds = fs::read_dir(format!("/proc/{}/fd", exporter.process.pid())).unwrap().count();
     assert!(fds < 200, "{fds} descriptors");
+}
+
+/// A host that leaked much, and does no more, gets the memory back. (RssAnon leaves out the ring, which
+/// is mapped now and then.)
+#[test]
+fn a_burst_of_leaks_takes_memory_for_as_long_as_it_lasts() {
+    const LEAKS: u16 = 15_000;
+    let mut leaker = Leaker::listening();
+    let exporter = Exporter::start(&leaker, &[]);
+    let memory = || memory_kib(&exporter, "RssAnon:");
+    let leaked = |now: &BTreeMap<String, f64>| sum(now, "sockleak_leaked_sockets", "");
+    exporter.wait_for("a scan", |now| now["sockleak_scans_total"] >= 2.0);
+    let before = memory();
+    leaker.plant(Kind::EofRead, LEAKS.into());
+    exporter.wait_for("the burst", |now| leaked(now) == f64::from(LEAKS));
+    let during = memory();
+    // Each is more than 200 bytes.
+    assert!(during > before + usize::from(LEAKS) / 5, "{before} KiB, then {during} KiB");
+    leaker.close_all();
+    exporter.wait_for("its end", |now| leaked(now) == 0.0);
+    wait_until("memory is given back", || memory() < before.midpoint(during));
 }
 
 /// A byte now and then, of a header that never ends.
