@@ -2,6 +2,7 @@
 //! what a usage error says. The options of one subcommand are in its own file, in `command`.
 
 mod format;
+mod pace;
 mod select;
 mod usage;
 pub(crate) mod value;
@@ -14,6 +15,7 @@ use caps::Capability;
 use clap::{Args, ValueHint};
 
 pub use self::format::{Colour, Format, FormatArgs, MetricsArgs};
+pub use self::pace::PaceArgs;
 pub use self::select::{JudgeArgs, SelectArgs};
 pub use self::usage::one_line;
 use self::words::{ColumnParser, Picked};

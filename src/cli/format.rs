@@ -39,7 +39,13 @@ pub struct MetricsArgs {
     /// named (other).
     ///
     /// Example: --top 100
-    #[arg(long, value_name = "GROUPS", default_value_t = 30, help_heading = super::HOW)]
+    #[arg(
+        long,
+        value_name = "GROUPS",
+        default_value_t = 30,
+        value_parser = super::value::number,
+        help_heading = super::HOW
+    )]
     pub top: usize,
 }
 

@@ -49,6 +49,11 @@ pub(crate) fn count(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| "give a number from 1 on".to_owned())
 }
 
+/// How many, or none.
+pub(crate) fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "give a number from 0 on".to_owned())
+}
+
 /// A percentage, to a tenth.
 pub(crate) fn budget(text: &str) -> Result<Budget, String> {
     let number = text.strip_suffix('%').unwrap_or(text);
@@ -214,6 +219,9 @@ mod tests {
                 prop_assert!(why.starts_with("give "), "{why}");
             }
             prop_assert!(count(&text) != Ok(0));
+            if let Err(why) = number(&text) {
+                prop_assert!(why.starts_with("give "), "{why}");
+            }
             if let Ok(uid) = uid(&text) {
                 prop_assert_eq!(Some(uid), text.parse().ok());
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::asked::{self, Asked};
+use super::output::out_of_sight;
 use crate::cli::{HOW, SelectArgs, value};
 use crate::host::clock::Moment;
 use crate::host::identity::Identities;
@@ -20,10 +21,26 @@ use crate::view::check::{self, Status, Thresholds};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Warn when more sockets than this are leaked
-    #[arg(short, long, value_name = "SOCKETS", default_value_t = 50, help_heading = HOW)]
+    #[arg(
+        short,
+        long,
+        value_name = "SOCKETS",
+        default_value_t = 50,
+        value_parser = value::number,
+        allow_negative_numbers = true,
+        help_heading = HOW
+    )]
     warning: usize,
     /// Be critical when more sockets than this are leaked
-    #[arg(short, long, value_name = "SOCKETS", default_value_t = 500, help_heading = HOW)]
+    #[arg(
+        short,
+        long,
+        value_name = "SOCKETS",
+        default_value_t = 500,
+        value_parser = value::number,
+        allow_negative_numbers = true,
+        help_heading = HOW
+    )]
     critical: usize,
     /// Warn when a process will be out of descriptors sooner than this, if it leaks on as in the past
     /// half hour
@@ -72,10 +89,10 @@ impl Args {
         }
         while !asked.update(&mut query.filter, table, &mut identities) {}
         let mut report = Report::build(table, &query, None, Moment::now(), monitor.health());
-        report.doubt_ages();
         report.add_history(self.select.min_age());
+        let limit = out_of_sight(&report, &asked);
         // The status counts also where nobody reads the line.
-        let _ = check::render(&report, thresholds, &mut io::stdout());
+        let _ = check::render(&report, thresholds, limit.as_deref(), &mut io::stdout());
         Ok(check::judge(&report, thresholds))
     }
 }

@@ -1,15 +1,16 @@
 //! `sockleak export`: metrics of the last report, over HTTP, until a signal.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use sd_notify::{NotifyState, notify, watchdog_enabled};
+use sd_notify::{NotifyState, watchdog_enabled};
 
 use super::asked::{self, Asked};
-use super::output::note;
-use crate::cli::{HOW, KERNEL, MetricsArgs, SelectArgs, value};
+use super::output::{note, out_of_sight};
+use crate::cli::{HOW, MetricsArgs, PaceArgs, SelectArgs};
 use crate::exit::Exit;
 use crate::export::changes::{Changes, Line};
 use crate::export::listen::{Address, Listener};
@@ -18,10 +19,9 @@ use crate::export::server;
 use crate::host::clock::Moment;
 use crate::host::identity::Identities;
 use crate::host::journal::{Log, Priority};
-use crate::host::kernel;
 use crate::host::stop::Stop;
+use crate::host::{kernel, notify};
 use crate::live::monitor::Monitor;
-use crate::live::schedule::Budget;
 use crate::probe::Probe;
 use crate::report::Report;
 use crate::report::trend::Trend;
@@ -35,24 +35,9 @@ pub(super) struct Args {
     /// or else 127.0.0.1:9736]
     #[arg(long, value_name = "ADDRESS", help_heading = HOW)]
     listen: Option<Address>,
-    /// Make a report this often
-    #[arg(
-        long,
-        value_name = "DURATION",
-        default_value = "15s",
-        value_parser = value::interval,
-        help_heading = HOW
-    )]
-    interval: Duration,
-    /// How much of one core scans may use, on average
-    #[arg(
-        long,
-        value_name = "PERCENT",
-        default_value = "1%",
-        value_parser = value::budget,
-        help_heading = KERNEL
-    )]
-    scan_budget: Budget,
+    /// How often to make a report, and at what cost.
+    #[command(flatten)]
+    pace: PaceArgs,
     /// How much of a report becomes metrics.
     #[command(flatten)]
     metrics: MetricsArgs,
@@ -71,19 +56,20 @@ impl Args {
         let config = self.select.config(StateSet::CLOSE_WAIT);
         let mut monitor = Probe::monitor(&config, self.select.rules())?;
         monitor.expect_rings(with_rings);
-        monitor.set_budget(self.scan_budget);
+        monitor.set_budget(self.pace.scan_budget);
         let stop = Stop::on_signals()?;
         let log = Log::open();
         for listener in &listeners {
             log.line(Priority::Info, &format!("serves {}", listener.address()?), &[]);
         }
-        let page = Arc::new(Page::new(self.interval));
+        let page = Arc::new(Page::new(self.pace.interval));
         let server = server::start(listeners, Arc::clone(&page))?;
         let kernel = kernel::release();
         let watchdog = Watchdog::new();
         let mut trend = Trend::default();
         let mut changes = Changes::default();
         let mut is_ready = false;
+        let mut limit_is_said = false;
         let mut stopped = monitor.begin(stop.as_fd())?;
         let (table, namespaces) = (monitor.table(), monitor.namespaces());
         let nobody = asked::nobody(&query.filter, table, namespaces, &mut identities);
@@ -99,18 +85,22 @@ impl Args {
             prometheus::render(&report, self.metrics.top, &kernel, &mut bytes)?;
             page.publish(bytes);
             changes.update(&report, now.ktime).iter().for_each(|line| write(&log, line));
+            if !limit_is_said && let Some(limit) = out_of_sight(&report, &asked) {
+                log.line(Priority::Warning, &limit, &[]);
+                limit_is_said = true;
+            }
             if !is_ready {
-                tell(NotifyState::Ready);
+                tell(&NotifyState::Ready);
                 is_ready = true;
             }
             if server.is_finished() {
                 let error = server.join().map_err(|_| anyhow!("the HTTP thread has died"))?;
                 return Err(error).context("cannot serve");
             }
-            stopped = watchdog.follow(&mut monitor, stop.as_fd(), self.interval)?;
+            stopped = watchdog.follow(&mut monitor, stop.as_fd(), self.pace.interval)?;
             monitor.refresh()?;
         }
-        tell(NotifyState::Stopping);
+        tell(&NotifyState::Stopping);
         if let Some(Address::Unix(path)) = &self.listen {
             // Where it cannot be removed, the next start replaces it.
             let _ = std::fs::remove_file(path);
@@ -127,11 +117,14 @@ impl Args {
             return Ok(passed);
         }
         let address = self.listen.clone().unwrap_or_default();
-        let bound = Listener::bind(&address);
-        let bound = bound.with_context(|| {
-            format!("cannot listen on {address} (is another exporter running? see --listen)")
-        })?;
-        Ok(vec![bound])
+        match Listener::bind(&address) {
+            Ok(bound) => Ok(vec![bound]),
+            Err(error) => {
+                let is_taken = error.kind() == ErrorKind::AddrInUse;
+                let hint = if is_taken { "is another exporter running? " } else { "" };
+                Err(error).context(format!("cannot listen on {address} ({hint}see --listen)"))
+            }
+        }
     }
 }
 
@@ -144,9 +137,9 @@ fn write(log: &Log, line: &Line) {
     log.line(priority, &line.message, &known);
 }
 
-/// Tells systemd, if that has started us.
-fn tell(state: NotifyState<'_>) {
-    let _ = notify(&[state]);
+/// Tells the service manager, which need not listen.
+fn tell(state: &NotifyState<'_>) {
+    let _ = notify::tell(state);
 }
 
 /// Systemd's watchdog, which is to be told that the loop turns.
@@ -170,7 +163,7 @@ impl Watchdog {
             let left = end.saturating_duration_since(Instant::now());
             let step = self.0.map_or(left, |period| period.min(left));
             if self.0.is_some() {
-                tell(NotifyState::Watchdog);
+                tell(&NotifyState::Watchdog);
             }
             let stopped = monitor.follow(stop, step)?;
             if stopped || step == left {

@@ -76,6 +76,7 @@ enum Command {
     /// The log has a line when a process begins to leak, and one when that ends. A signal ends it with
     /// exit code 0.
     #[command(mut_arg("min_age", |arg| arg.default_value("1m")))]
+    #[command(mut_arg("interval", |arg| arg.default_value("15s")))]
     #[command(after_long_help = manual::help("export"))]
     Export(Box<export::Args>),
     /// Answer Nagios, Icinga or Zabbix: one line with performance data, and an exit code
@@ -283,7 +284,7 @@ mod tests {
     fn nothing_is_watch_and_takes_its_options() {
         let cli = Cli::try_parse_from(["sockleak", "--interval", "5s", "--json"]).unwrap();
         assert!(cli.command.is_none());
-        assert_eq!(cli.watch.interval, Duration::from_secs(5));
+        assert_eq!(cli.watch.pace.interval, Duration::from_secs(5));
         assert_eq!(cli.watch.report.format.get(), Format::Json);
         assert_eq!(cli.watch.report.query().shown, Shown::Leaked);
     }

@@ -1,20 +1,18 @@
 //! `sockleak watch`: a report each interval, until a signal.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use anyhow::Result;
 
 use super::asked::{self, Asked};
 use super::live::Live;
 use super::output::{has_no_metrics, note, out_of_sight, reader_has_gone};
-use crate::cli::{HOW, KERNEL, ReportArgs, value};
+use crate::cli::{HOW, PaceArgs, ReportArgs, value};
 use crate::exit::Exit;
 use crate::host::clock::Moment;
 use crate::host::identity::Identities;
 use crate::host::stop::Stop;
 use crate::host::terminal::Resumed;
-use crate::live::schedule::Budget;
 use crate::probe::Probe;
 use crate::report::Report;
 use crate::report::trend::Trend;
@@ -25,27 +23,12 @@ pub(super) struct Args {
     /// Options of the report.
     #[command(flatten)]
     pub(super) report: ReportArgs,
-    /// Report this often
-    #[arg(
-        long,
-        value_name = "DURATION",
-        default_value = "1s",
-        value_parser = value::interval,
-        help_heading = HOW
-    )]
-    pub(super) interval: Duration,
+    /// How often, and at what cost.
+    #[command(flatten)]
+    pub(super) pace: PaceArgs,
     /// End after so many reports
     #[arg(long, value_name = "N", value_parser = value::count, help_heading = HOW)]
     pub(super) count: Option<usize>,
-    /// How much of one core scans may use, on average
-    #[arg(
-        long,
-        value_name = "PERCENT",
-        default_value = "1%",
-        value_parser = value::budget,
-        help_heading = KERNEL
-    )]
-    pub(super) scan_budget: Budget,
 }
 
 impl Args {
@@ -65,10 +48,10 @@ impl Args {
         let with_rings = asked::with_rings(&query.filter, &mut identities);
         let mut monitor = Probe::monitor(&args.config(true), args.rules())?;
         monitor.expect_rings(with_rings);
-        monitor.set_budget(self.scan_budget);
+        monitor.set_budget(self.pace.scan_budget);
         let stop = Stop::on_signals()?;
         let mut trend = Trend::default();
-        let mut live = Live::new(args, self.interval, resumed);
+        let mut live = Live::new(args, self.pace.interval, resumed);
         let mut limit_is_said = false;
         let mut stopped = monitor.begin(stop.as_fd())?;
         // They may yet come.
@@ -97,7 +80,7 @@ impl Args {
             if stopped || left == 0 {
                 return Ok(exit);
             }
-            stopped = monitor.follow(stop.as_fd(), self.interval)?;
+            stopped = monitor.follow(stop.as_fd(), self.pace.interval)?;
             monitor.refresh()?;
         }
     }

@@ -9,6 +9,7 @@ pub mod journal;
 pub mod kernel;
 pub mod limits;
 pub mod netns;
+pub mod notify;
 pub mod pidns;
 pub mod privilege;
 pub mod process;

@@ -14,6 +14,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use prometheus::{Encoder, TextEncoder};
 
 use self::groups::{Group, Id, Listener};
+use crate::live::health::Incomplete;
 use crate::report::Report;
 use crate::report::row::UNKNOWN_VERDICT;
 use crate::sock::leak::{Class, Verdict};
@@ -62,7 +63,10 @@ fn of_host(report: &Report<'_>, kernel: &str) -> Vec<MetricFamily> {
     let stranded = |verdict| report.stranded.get(&verdict).copied().unwrap_or(0) as f64;
     let seconds = |ns: u64| Duration::from_nanos(ns).as_secs_f64();
     let made = report.time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut reasons: Vec<_> = report.incomplete.iter().map(|reason| reason.reason()).collect();
+    // There is no place for a sentence beside a count that lacks leaks of unknown age.
+    let undated = (report.undated > 0).then_some(Incomplete::AgeUnknown(report.undated));
+    let reasons = report.incomplete.iter().chain(&undated);
+    let mut reasons: Vec<_> = reasons.map(Incomplete::reason).collect();
     reasons.sort_unstable();
     reasons.dedup();
     vec![

@@ -56,7 +56,8 @@ fn a_leak_that_takes_the_last_descriptors_is_a_warning() {
 #[test]
 fn whatever_prevents_an_answer_is_unknown() {
     for (arguments, word) in [
-        (&["check", "-w", "many"][..], "many"),
+        (&["check", "-w", "10:20"][..], "'10:20' for '--warning <SOCKETS>': give a number"),
+        (&["check", "-c", "-1"], "'-1' for '--critical <SOCKETS>': give a number"),
         (&["check", "--no-such-option"], "--no-such-option"),
         (&["check", "-w", "5", "-c", "4"], "--critical"),
         (&["check", "--pid", "2147483647"], "--pid"),

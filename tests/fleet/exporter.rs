@@ -167,6 +167,8 @@ fn an_address_that_is_taken_is_named() {
     for word in [&*exporter.address, "--listen", "in use"] {
         assert!(ran.stderr.contains(word), "no {word}: {ran:?}");
     }
+    let ran = Ran::of(Command::new(binary()).args(["export", "--listen", "unix:/no/such/folder"]));
+    assert_eq!((ran.code, ran.stderr.contains("another exporter")), (Some(3), false), "{ran:?}");
     let ran = Ran::of(Command::new(binary()).args(["export", "--listen", "localhost:9736"]));
     assert_eq!(ran.code, Some(2), "{ran:?}");
 }

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -75,6 +76,22 @@ fn it_tells_that_it_is_ready_turns_and_stops() {
     exporter.signal(Signal::SIGTERM);
     mailbox.wait_for("STOPPING", has("STOPPING=1"));
     assert_eq!(exporter.end(DEADLINE).code(), Some(0));
+}
+
+/// The name of a socket in the abstract namespace begins with an @.
+#[test]
+fn it_tells_an_abstract_socket() {
+    let leaker = Leaker::start();
+    let name = format!("sockleak-notify-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let mailbox = UnixDatagram::bind_addr(&address).unwrap();
+    mailbox.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut command = Command::new(binary());
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
+    let _exporter = Exporter::start_by(command, &leaker, &[]);
+    let mut datagram = [0; 64];
+    let length = mailbox.recv(&mut datagram).unwrap();
+    assert_eq!(&datagram[..length], b"READY=1");
 }
 
 #[test]

@@ -138,6 +138,22 @@ fn the_unknown_is_absent() {
     }
 }
 
+/// Leaks that may be older than was asked for are missing, also where others are counted.
+#[test]
+fn leaks_of_unknown_age_make_a_report_incomplete() {
+    let scan = [process(7, "shop"), held(7, 4, &sock(1, 100)), held(7, 5, &sock(2, 60))];
+    let table = table(&[], scan);
+    for (seconds, leaked, incomplete) in [(60, 2.0, vec![]), (61, 1.0, vec![1.0])] {
+        let mut query = query();
+        query.filter.min_age = Some(Duration::from_secs(seconds));
+        let report = Report::build(&table, &query, None, now(), Health::default());
+        let samples = samples(&written(&report, 30));
+        assert_eq!(sum(&samples, "sockleak_leaked_sockets"), leaked);
+        let reasons = of(&samples, "sockleak_report_incomplete").into_iter();
+        assert_eq!(reasons.map(|(_, value)| value).collect::<Vec<_>>(), incomplete);
+    }
+}
+
 fn many(count: u32) -> Table {
     let leaks = (1..=count).flat_map(|pid| {
         // Processes with higher numbers leak a second kind.
