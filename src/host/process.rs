@@ -1,6 +1,8 @@
 //! Processes, as /proc shows them.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::iter;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -51,9 +53,15 @@ pub fn comm(pid: u32) -> Option<String> {
 
 /// Its names in full: the base names of its first argument, and of its executable.
 pub fn full_names(pid: u32) -> Vec<String> {
-    let arguments = fs::read(folder(pid).join("cmdline")).unwrap_or_default();
+    // A leader that has ended has lost them; its other threads keep them.
+    let folders = iter::once(folder(pid)).chain(threads(pid).into_iter().flatten());
+    folders.map(|folder| names_in(&folder)).find(|names| !names.is_empty()).unwrap_or_default()
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let arguments = fs::read(folder.join("cmdline")).unwrap_or_default();
     let first = arguments.split(|&byte| byte == 0).next().unwrap_or_default();
-    let executable = fs::read_link(folder(pid).join("exe")).unwrap_or_default();
+    let executable = fs::read_link(folder.join("exe")).unwrap_or_default();
     let executable = executable.as_os_str().as_bytes();
     let executable = executable.strip_suffix(b" (deleted)").unwrap_or(executable);
     let mut names: Vec<_> = [first, executable].into_iter().filter_map(base_name).collect();
@@ -97,12 +105,22 @@ pub fn user(pid: u32) -> Option<u32> {
 
 /// The network namespaces of its threads; `None` where we may not know.
 pub fn network_namespaces(pid: u32) -> Option<Vec<u32>> {
-    let threads = fs::read_dir(folder(pid).join("task")).ok()?.flatten();
     let mut found = Vec::new();
-    for thread in threads {
-        found.push(netns::inode(&thread.path().join("ns/net")).ok()?);
+    for thread in threads(pid)? {
+        match netns::inode(&thread.join("ns/net")) {
+            Ok(inode) => found.push(inode),
+            // A thread that has ended is in none.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(_) => return None,
+        }
     }
     Some(found)
+}
+
+/// The folders of its threads, the leader's among them; `None` where we may not see them.
+fn threads(pid: u32) -> Option<impl Iterator<Item = PathBuf>> {
+    let entries = fs::read_dir(folder(pid).join("task")).ok()?.flatten();
+    Some(entries.map(|thread| thread.path()))
 }
 
 fn folder(pid: u32) -> PathBuf {

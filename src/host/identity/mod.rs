@@ -11,13 +11,15 @@ mod patience;
 mod pods;
 pub mod users;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::SystemTime;
 
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::libc;
@@ -206,8 +208,11 @@ impl Identity {
     }
 
     fn of(folder: &Folder, stat: Option<&Stat>) -> Self {
-        let exe = folder.exe();
-        let cmdline = folder.bytes("cmdline", ARGUMENTS + 1);
+        let has_ended = stat.is_some_and(|stat| stat.has_ended);
+        let survivor = has_ended.then(|| folder.survivor()).flatten();
+        let program = survivor.as_ref().unwrap_or(folder);
+        let exe = program.exe();
+        let cmdline = program.bytes("cmdline", ARGUMENTS + 1);
         let cgroup = folder.text("cgroup", MOST);
         let is_whole = exe.is_ok() && cmdline.is_ok() && cgroup.is_ok();
         let known = Known {
@@ -238,7 +243,9 @@ impl Identity {
 
 /// The whole command line of a process, with blanks between its arguments.
 fn whole_command(&pid: &u32) -> Option<String> {
-    let bytes = Folder::open(pid)?.bytes("cmdline", ALL_ARGUMENTS).ok()?;
+    let folder = Folder::open(pid)?;
+    let program = folder.survivor().unwrap_or(folder);
+    let bytes = program.bytes("cmdline", ALL_ARGUMENTS).ok()?;
     Some(String::from_utf8_lossy(&bytes).replace('\0', " "))
 }
 
@@ -258,6 +265,8 @@ struct Stat {
     ppid: u32,
     /// When it began, in ticks.
     began: u64,
+    /// It is a zombie.
+    has_ended: bool,
 }
 
 impl Folder {
@@ -265,6 +274,28 @@ impl Folder {
         let path = Path::new("/proc").join(pid.to_string());
         let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
         open(&path, flags, Mode::empty()).ok().map(Self)
+    }
+
+    /// The folder of a thread that still runs, where the leader has ended before its other threads: what
+    /// they run is told by them alone.
+    fn survivor(&self) -> Option<Self> {
+        let has_ended = |folder: &Self| folder.stat().is_none_or(|stat| stat.has_ended);
+        if !has_ended(self) {
+            return None;
+        }
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let mut threads = Dir::openat(self.0.as_fd(), "task", flags, Mode::empty()).ok()?;
+        threads.iter().flatten().find_map(|entry| {
+            let name = entry.file_name().to_bytes();
+            let path = Path::new("task").join(OsStr::from_bytes(name));
+            let thread = (!name.starts_with(b".")).then(|| self.folder(&path))??;
+            (!has_ended(&thread)).then_some(thread)
+        })
+    }
+
+    fn folder(&self, path: &Path) -> Option<Self> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
+        openat(self.0.as_fd(), path, flags, Mode::empty()).ok().map(Self)
     }
 
     /// A file's first bytes.
@@ -310,7 +341,11 @@ impl Folder {
 fn stat(text: &str) -> Option<Stat> {
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
-    Some(Stat { ppid: fields.nth(1)?.parse().ok()?, began: fields.nth(17)?.parse().ok()? })
+    Some(Stat {
+        has_ended: ["Z", "X"].contains(&fields.next()?),
+        ppid: fields.next()?.parse().ok()?,
+        began: fields.nth(17)?.parse().ok()?,
+    })
 }
 
 /// Splits /proc/PID/cmdline. Nothing at all is no list of arguments: a zombie's, or a kernel thread's.

@@ -122,7 +122,9 @@ fn arguments_are_cut_and_titles_end() {
 #[test]
 fn a_name_in_brackets_does_not_end_the_name() {
     let text = "7 (a) R 1 (b)) S 5 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3";
-    assert_eq!(stat(text), Some(Stat { ppid: 5, began: 98_765 }));
+    assert_eq!(stat(text), Some(Stat { ppid: 5, began: 98_765, has_ended: false }));
+    let zombie = text.replace(" S 5", " Z 5");
+    assert_eq!(stat(&zombie), Some(Stat { ppid: 5, began: 98_765, has_ended: true }));
     for bad in ["", "7 (a", "7 (a) S", "7 (a) S x 1", "7 (a) S 5 7 7 0 -1"] {
         assert_eq!(stat(bad), None, "{bad:?}");
     }
