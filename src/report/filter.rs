@@ -8,7 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use self::whose::{Pattern, PodName, Whose, has_exe, is_in_container, is_in_unit};
 use super::row::{AgeIs, Holders, Ownership, SocketRow};
@@ -147,9 +147,10 @@ impl Filter {
         !self.whose.is_empty() || self.not.iter().any(Self::asks_whose)
     }
 
-    /// True if it, or what it leaves out, asks for executables.
+    /// True if it, or what it leaves out, asks for executables: their base names are names, too.
     pub fn asks_for_executables(&self) -> bool {
-        !self.whose.exe.is_empty() || self.not.iter().any(Self::asks_for_executables)
+        let asks = !(self.whose.exe.is_empty() && self.comm.is_empty());
+        asks || self.not.iter().any(Self::asks_for_executables)
     }
 
     /// Takes who the processes are; `None` where that is not known. `whole` reads the whole command line
@@ -222,15 +223,23 @@ impl FromStr for Address {
         }
         let parsed = net.parse::<IpNet>().ok().or_else(|| Some(net.parse::<IpAddr>().ok()?.into()));
         match parsed {
-            // A v4-mapped address prints as the IPv4 address, and is sought as that.
-            Some(IpNet::V6(v6)) if v6.prefix_len() == 128 => {
-                Ok(Self { net: Some(IpNet::from(v6.addr().to_canonical())), port })
-            }
-            Some(net) => Ok(Self { net: Some(net), port }),
+            Some(net) => Ok(Self { net: Some(unmapped(net)), port }),
             None => Err(format!(
                 "'{net}' is neither an IP address nor a CIDR block (names are not looked up)"
             )),
         }
+    }
+}
+
+/// A v4-mapped address prints as the IPv4 address, and is sought as that; so is a block of them.
+fn unmapped(net: IpNet) -> IpNet {
+    let v4 = |net: Ipv6Net| {
+        let bits = net.prefix_len().checked_sub(96)?;
+        Ipv4Net::new(net.addr().to_ipv4_mapped()?, bits).ok()
+    };
+    match net {
+        IpNet::V6(v6) => v4(v6).map_or(net, IpNet::V4),
+        IpNet::V4(_) => net,
     }
 }
 
@@ -316,7 +325,14 @@ mod tests {
         for yes in ["fd00::1", "[fd00::1]", "[fd00::1]:80", "fd00::/8", "[fd00::/8]:80", ":80"] {
             assert!(matches(yes, "[fd00::1]:80"), "{yes}");
         }
-        assert!(matches("::ffff:10.1.2.3", "10.1.2.3:80"));
+        for yes in
+            ["::ffff:10.1.2.3", "::ffff:10.1.0.0/112", "[::ffff:10.0.0.0/104]:80", "::ffff:0:0/96"]
+        {
+            assert!(matches(yes, "10.1.2.3:80"), "{yes}");
+        }
+        for no in ["::ffff:10.2.0.0/112", "[::ffff:10.0.0.0/104]:81", "::/80", "::ffff:0:0/95"] {
+            assert!(!matches(no, "10.1.2.3:80"), "{no}");
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ fn by_address_port_and_holder() {
     assert_eq!(seen(&["--remote", "127.100.100.102/31"]), [1, 2]);
     assert_eq!(seen(&["--remote", "127.0.0.0/8"]), [0, 1, 2]);
     assert_eq!(seen(&["--remote", "::1"]), NONE);
+    assert_eq!(seen(&["--remote", "::ffff:127.100.100.102/127"]), [1, 2]);
     assert_eq!(seen(&["--port", listener.port()]), [0, 1, 2]);
     assert_eq!(seen(&["--port", "1"]), NONE);
     assert!(seen(&["--port", remote_port]).contains(&1));
