@@ -290,7 +290,8 @@ fn mptcp(facts: &Facts) -> Check {
     let built_in = facts.types.as_ref().is_ok_and(|types| types.mptcp);
     let detail = match (built_in, facts.files.mptcp_enabled) {
         (true, Some(true)) => "enabled: its TCP subflows are found",
-        (true, _) => "not enabled",
+        (true, Some(false)) => "not enabled",
+        (true, None) => "not known here: its TCP subflows are found",
         (false, _) => "this kernel has none",
     };
     Check::ok("mptcp", detail)

@@ -143,6 +143,17 @@ fn locked_memory_matters_where_it_is_counted() {
 }
 
 #[test]
+fn what_proc_does_not_tell_is_not_known() {
+    let detail = |enabled| {
+        let mut facts = fit();
+        facts.files.mptcp_enabled = enabled;
+        mptcp(&facts).detail
+    };
+    assert_eq!(detail(Some(false)), "not enabled");
+    assert!(detail(None).starts_with("not known"), "{}", detail(None));
+}
+
+#[test]
 fn an_error_ends_with_its_remedy() {
     let mut facts = fit();
     facts.types = Err("cannot use it: it is bad: give another".into());
