@@ -145,10 +145,12 @@ fn what_is_stranded_is_counted_below_unless_rows_show_it() {
 
 #[test]
 fn one_look_hints_at_relays() {
-    let hints = |scan: &[Record]| {
-        let table = table(&[], [process(7, "proxy")].into_iter().chain(scan.iter().cloned()));
-        text::hints(&report_of(&table, &query()))
+    let hints_of = |shown, scan: &[Record]| {
+        let both = [process(7, "proxy"), process(8, "client")];
+        let table = table(&[], both.into_iter().chain(scan.iter().cloned()));
+        text::hints(&report_of(&table, &Query { shown, ..query() }))
     };
+    let hints = |scan: &[Record]| hints_of(Shown::Leaked, scan);
     let shut = [held(7, 4, &half_shut(2, 90)), held(7, 5, &half_shut(3, 90))];
     let with = |sock: Sock| [held(7, 3, &sock)].into_iter().chain(shut.clone()).collect::<Vec<_>>();
     let read = hints(&with(sock(1, 60)));
@@ -158,6 +160,11 @@ fn one_look_hints_at_relays() {
     assert_eq!(hints(&[held(7, 3, &sock(1, 60))]).len(), 0, "it has none");
     let of_another = [held(7, 3, &sock(1, 60)), held(8, 4, &half_shut(2, 90))];
     assert_eq!(hints(&of_another).len(), 0);
+    assert_eq!(hints_of(STRANDED, &of_another).len(), 0, "nobody has both sides");
+    let client = held(8, 3, &Sock { unread: 9, ..sock(5, 60) });
+    let with_client = with(sock(1, 60)).into_iter().chain([client, held(8, 4, &half_shut(6, 90))]);
+    let of_both = hints_of(STRANDED, &with_client.collect::<Vec<_>>());
+    assert_eq!(of_both.len(), 1, "the client has read nothing: {of_both:?}");
 }
 
 #[test]

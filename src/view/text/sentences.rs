@@ -1,5 +1,6 @@
 //! Sentences below the rows.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -59,18 +60,29 @@ pub fn undated(report: &Report<'_>, least: Duration) -> Option<String> {
     })
 }
 
-/// Which holders may be relays, a line each: one look cannot tell.
+/// Which holders may be relays, a line each: one look cannot tell. Both sides have to be in the same hands.
 pub fn hints(report: &Report<'_>) -> Vec<String> {
-    let kinds = report.sockets.kinds();
-    if ![Verdict::EofRead, Verdict::EofUnread].iter().any(|one| kinds.verdicts.contains(one)) {
-        return Vec::new();
-    }
     let half_shut = |process: &ProcessRow<'_>| {
         let descriptors = process.descriptors.as_ref()?;
-        descriptors.stranded_as.iter().find(|(verdict, _)| *verdict == Verdict::HalfShut).copied()
+        let mut stranded = descriptors.stranded_as.iter();
+        stranded.find(|(verdict, _)| *verdict == Verdict::HalfShut).map(|&(_, count)| count)
     };
+    let mut relays: BTreeMap<_, _> = report
+        .processes
+        .iter()
+        .filter_map(|process| Some((process.pid, (half_shut(process)?, false))))
+        .collect();
+    if relays.is_empty() {
+        return Vec::new();
+    }
+    let has_read = |verdict| matches!(verdict, Some(Verdict::EofRead | Verdict::EofUnread));
+    for row in report.sockets.iter().filter(|row| has_read(row.verdict)) {
+        if let Some((_, reads)) = row.pid.and_then(|pid| relays.get_mut(&pid)) {
+            *reads = true;
+        }
+    }
     let hint = |process: &ProcessRow<'_>| {
-        let (_, count) = half_shut(process)?;
+        let &(count, _) = relays.get(&process.pid).filter(|(_, reads)| *reads)?;
         let comm = process.comm.map_or("?".into(), sanitised);
         Some(format!(
             "{comm}[{}]: the holder also has {count} half-shut sockets: it may be a relay whose other \
