@@ -127,12 +127,28 @@ __noinline int visit_subflow(__u64 sk, __u32 fd)
 	return visit_probed(NULL, fd, (struct tcp_sock *)sk, visited.record.tgid);
 }
 
+/* Returns true if a subflow was connected once. Not static, so verified once. */
+__noinline int was_connected(__u64 sk)
+{
+	return !!BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt);
+}
+
+/*
+ * Returns true if a subflow's connection is over. MPTCP dissolves the first one then, and keeps it,
+ * nameless, for as long as it lives itself: of what became of the whole that says nothing.
+ */
+__noinline int is_dissolved(__u64 sk)
+{
+	return BPF_CORE_READ((struct tcp_sock *)sk, SKC.skc_state) == TCP_CLOSE && was_connected(sk);
+}
+
 /*
  * An MPTCP connection has a socket and states of its own; the TCP sockets that carry
  * it hang below. The peer's FIN may reach the one and not the others. It is reported
  * once: as its TCP sockets or, where none of these is wanted, as itself.
  */
-static __noinline bool visit_msk(struct seq_file *seq, __u32 fd, struct tcp_sock *msk, __u32 tgid)
+static __noinline bool visit_msk(struct seq_file *seq, __u32 fd, struct tcp_sock *msk, __u32 tgid,
+				 bool connected)
 {
 	struct sock_record record = {};
 
@@ -142,7 +158,7 @@ static __noinline bool visit_msk(struct seq_file *seq, __u32 fd, struct tcp_sock
 	if (!read_common(msk, false, &record))
 		return true;
 	record.conn.sport = read_sport(msk, false);
-	record.flags = read_flags(msk, false) | SOCK_MPTCP;
+	record.flags = read_flags(msk, false) | SOCK_MPTCP | connected * SOCK_CONNECTED;
 	record.err = BPF_CORE_READ(msk, SK.sk_err);
 	return write_held(seq, fd, &record, tgid);
 }
@@ -158,6 +174,7 @@ static __always_inline bool visit_mptcp(struct seq_file *seq, __u32 fd, struct m
 					__u32 tgid)
 {
 	struct list_head *head, *node;
+	bool connected = false;
 
 	classify((struct tcp_sock *)msk, false);
 	if (!bpf_core_type_exists(struct mptcp_sock))
@@ -169,12 +186,15 @@ static __always_inline bool visit_mptcp(struct seq_file *seq, __u32 fd, struct m
 			(void *)node - bpf_core_field_offset(struct mptcp_subflow_context, node);
 		struct sock *sk = BPF_CORE_READ(subflow, tcp_sock);
 
+		connected |= was_connected((__u64)sk);
+		node = next(node);
+		if (is_dissolved((__u64)sk))
+			continue;
 		if (!(has_cast ? visit_subflow((__u64)sk, fd)
 				    : visit_probed(seq, fd, (struct tcp_sock *)sk, tgid)))
 			return false;
-		node = next(node);
 	}
-	return descriptor.reported || visit_msk(seq, fd, (struct tcp_sock *)msk, tgid);
+	return descriptor.reported || visit_msk(seq, fd, (struct tcp_sock *)msk, tgid, connected);
 }
 
 /*

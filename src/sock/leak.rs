@@ -302,9 +302,12 @@ pub fn judge(facts: &Facts, idle: u64) -> Judgement {
 }
 
 impl Facts {
-    /// Returns true if an MPTCP connection in CLOSE was one: only the peer's end-of-file proves it.
+    /// Returns true if an MPTCP connection in CLOSE was one: the peer's end-of-file proves it, or that
+    /// one of its subflows was connected. `connect(AF_UNSPEC)` opens both directions again.
     fn is_after_the_end(&self) -> bool {
-        self.flags.contains(SockFlags::PEER_CLOSED)
+        let was_connected = self.flags.contains(SockFlags::CONNECTED) && self.remote_port != 0;
+        let is_shut = self.flags.intersects(SockFlags::SHUT_BOTH);
+        self.flags.contains(SockFlags::PEER_CLOSED) || was_connected && is_shut
     }
 
     /// Returns true if data waits, besides the peer's FIN.

@@ -3,7 +3,9 @@
 use std::io::ErrorKind;
 
 use crate::common::tool::sockleak;
-use crate::common::{Kind, Leaker, Want, Watch, assert_rows, has_rows, list, not_possible};
+use crate::common::{
+    Kind, Leaker, Want, Watch, assert_rows, has_rows, list, not_possible, wait_until,
+};
 
 #[test]
 fn in_flight_over_a_unix_socket() {
@@ -124,4 +126,21 @@ fn mptcp_connection() {
     let leaks = leaker.plant(Kind::EofRead, 2);
     let wants = leaks.iter().map(|leak| Want::held(&leaker, leak).verdict(None));
     assert_rows(&list(&leaker, &[]), wants);
+}
+
+/// A reset MPTCP connection. MPTCP dissolves its subflow, which is no failed connect().
+#[test]
+fn mptcp_reset() {
+    let mut leaker = Leaker::start();
+    if !listen_with_mptcp(&mut leaker, "--mptcp") {
+        return;
+    }
+    let conns = leaker.plant(Kind::Established, 2);
+    assert_rows(&list(&leaker, &["--stranded"]), []);
+    for conn in &conns {
+        leaker.abort(conn.peer());
+    }
+    wait_until("both are over", || list(&leaker, &[]).sockets.len() == 2);
+    let want = |conn| Want::held(&leaker, conn).state("CLOSE").verdict(None);
+    assert_rows(&list(&leaker, &["--stranded"]), conns.iter().map(want));
 }

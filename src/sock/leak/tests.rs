@@ -200,6 +200,13 @@ fn of_mptcp_the_state_decides() {
         assert_class(&Facts { unread, ..still(Close, ended) }, Class::Leaked);
     }
     assert_class(&still(Close, msk), Class::InUse);
+    // Reset: no end-of-file has come. A failed connect() was not connected; a dissolved connection is
+    // open in both directions again, and may have no peer.
+    let reset = msk | SockFlags::SHUT_BOTH;
+    assert_class(&still(Close, reset), Class::Leaked);
+    assert_class(&still(Close, msk), Class::InUse);
+    assert_class(&still(Close, reset - SockFlags::CONNECTED), Class::InUse);
+    assert_class(&Facts { remote_port: 0, ..still(Close, reset) }, Class::InUse);
     assert_class(&still(Established, msk | SockFlags::UNANSWERED), Class::InUse);
     assert_class(&still(FinWait2, msk), Class::InUse);
     let subflow = SockFlags::SUBFLOW | SockFlags::CONNECTED | SockFlags::KERNEL;
