@@ -296,6 +296,7 @@ pub fn judge(facts: &Facts, idle: u64) -> Judgement {
         State::Established if waits => after(facts.connected_for, idle, Verdict::Unaccepted),
         State::Established => of_established(facts, idle),
         _ if is_half_shut(state, flags) && flags.read_by_mptcp() => (Class::InUse, None),
+        _ if is_half_shut(state, flags) && facts.is_sending(idle) => (Class::InUse, None),
         _ if is_half_shut(state, flags) => after(facts.received_ago, idle, Verdict::HalfShut),
         _ => (Class::InUse, None),
     }
@@ -314,6 +315,12 @@ impl Facts {
     fn has_unread_data(&self) -> bool {
         let fin = u32::from(self.flags.contains(SockFlags::PEER_CLOSED));
         self.unread.is_some_and(|unread| unread > fin)
+    }
+
+    /// Returns true if the peer still takes what the program has sent: a slow upload goes on after the
+    /// `shutdown()` that ends it.
+    fn is_sending(&self, idle: u64) -> bool {
+        is_lately(self.sent_ago, idle) || self.has_unsent && self.unacknowledged_for < idle
     }
 
     fn is_read(&self, idle: u64) -> bool {

@@ -191,6 +191,25 @@ fn what_works_is_in_use() {
     }
 }
 
+/// A slow upload whose end the program has announced by `shutdown()`.
+#[test]
+fn what_the_peer_still_takes_is_not_half_shut() {
+    for state in [FinWait1, Closing, LastAck] {
+        let upload = |sent_ago, unacknowledged_for| Facts {
+            has_unsent: true,
+            sent_ago,
+            unacknowledged_for,
+            ..still(state, HELD)
+        };
+        assert_class(&upload(Some(IDLE - 1), IDLE), Class::InUse);
+        assert_class(&upload(None, IDLE - 1), Class::InUse);
+        assert_verdict(&upload(None, IDLE), Verdict::HalfShut);
+        assert_verdict(&upload(Some(IDLE), IDLE), Verdict::HalfShut);
+    }
+    let all_is_sent = Facts { unacknowledged_for: 0, ..still(FinWait2, HELD) };
+    assert_verdict(&all_is_sent, Verdict::HalfShut);
+}
+
 #[test]
 fn of_mptcp_the_state_decides() {
     let msk = HELD | SockFlags::MPTCP;
