@@ -279,10 +279,13 @@ impl Table {
                     tracked.holders.add(holder, room);
                 }
             }
-            Record::Queued(listener, sock) => {
-                // Accepted in the meantime, it is more than queued.
+            Record::Queued(listener, mut sock) => {
+                // A child has the flag of its listener. MPTCP's are opened by the kernel, for programs.
+                sock.flags.remove(SockFlags::KERNEL);
+                // That it waits is proof enough: no subflow of MPTCP's has any other. Accepted in the
+                // meantime, it is more than queued.
                 if self.is_queued(listener, &sock)
-                    && let Some((tracked, _)) = self.see(&sock)
+                    && let Some((tracked, _)) = self.see_wanted(&sock)
                     && tracked.holders.is_empty()
                 {
                     tracked.listener = Some(listener);
@@ -429,9 +432,11 @@ impl Table {
     /// Brings a socket up to date with what the scan has read of it; `None` where it is not one
     /// to keep. With the room for its holders.
     fn see(&mut self, sock: &Sock) -> Option<(&mut Tracked, &mut Room)> {
-        if !self.wants(sock) {
-            return None;
-        }
+        if self.wants(sock) { self.see_wanted(sock) } else { None }
+    }
+
+    /// The same of one that is wanted.
+    fn see_wanted(&mut self, sock: &Sock) -> Option<(&mut Tracked, &mut Room)> {
         let began = self.scan_began();
         let full = self.socks.len() >= self.capacity;
         let end = self.notes.end_of(sock);

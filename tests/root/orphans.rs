@@ -144,3 +144,24 @@ fn mptcp_reset() {
     let want = |conn| Want::held(&leaker, conn).state("CLOSE").verdict(None);
     assert_rows(&list(&leaker, &["--stranded"]), conns.iter().map(want));
 }
+
+/// Clients that wait at a listener of MPTCP's, as Go opens them: those that speak TCP, too.
+#[test]
+fn mptcp_queue() {
+    let mut leaker = Leaker::start();
+    if !listen_with_mptcp(&mut leaker, "--mptcp") {
+        return;
+    }
+    leaker.close_all();
+    let listener = leaker.listen("v4 4096 --mptcp");
+    let mut beside = leaker.start_beside();
+    let waiting = [leaker.dial(), beside.connect(&listener.local)].map(|end| end.other_end());
+    let options = ["--stranded", "--idle", "1s"];
+    wait_until("both are idle", || list(&leaker, &options).sockets.len() == 2);
+    let report = list(&leaker, &options);
+    for conn in &waiting {
+        let row = report.row(conn);
+        assert_eq!(row.kind(), ("stranded", "unaccepted"), "{row:#?}");
+        assert_eq!((row.pid, row.ownership.as_str()), (Some(leaker.pid), "listener"), "{row:#?}");
+    }
+}

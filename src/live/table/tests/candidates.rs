@@ -91,6 +91,31 @@ fn a_queue_that_is_empty_again_leaves_its_connection_without_owner() {
     assert!(table.has_missing_owners() && table.holders(only(&table)).is_empty());
 }
 
+/// The kernel opens MPTCP's listeners, and their children have that flag; of a subflow, the queue alone
+/// proves that it waits.
+#[test]
+fn what_waits_at_a_listener_of_mptcp_waits_for_a_program() {
+    for (flags, state, wanted) in [
+        (SockFlags::KERNEL, State::Established, Verdict::Unaccepted),
+        (SockFlags::KERNEL | SockFlags::SUBFLOW, State::Established, Verdict::Unaccepted),
+        (SockFlags::KERNEL | SockFlags::SUBFLOW, State::CloseWait, Verdict::NeverAccepted),
+        (SockFlags::KERNEL | SockFlags::SUBFLOW, State::Close, Verdict::NeverAccepted),
+    ] {
+        let mut table = table();
+        let waiting = in_state(state, (QUEUED - PEER_CLOSED) | flags);
+        let queue = [
+            Record::Listener(holder(7, 3), listener(9, 80)),
+            Record::Queued(SockPtr(9), waiting.clone()),
+            Record::Unheld(waiting),
+        ];
+        scan(&mut table, 90_000, queue);
+        assert_eq!(verdict(&table), Some(wanted), "{state} {flags:?}");
+        assert!(!only(&table).ownerless(), "{flags:?}");
+        scan(&mut table, 95_000, []);
+        assert!(table.is_empty(), "it was accepted: {state} {flags:?}");
+    }
+}
+
 /// One whose threads have files of their own is reported more than once.
 #[test]
 fn of_a_process_the_largest_table_of_files_counts() {
