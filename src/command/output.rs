@@ -14,15 +14,17 @@ use crate::report::Report;
 use crate::report::column::Columns;
 use crate::report::group::Grouped;
 use crate::report::row::Ownership;
+use crate::sock::name::sanitised;
 use crate::view::text::Style;
 use crate::view::{csv, json, prometheus, text};
 
 /// A scan that is older than so many intervals is called old.
 const INTERVALS: u32 = 3;
 
-/// Says something beside the answer. The exit code does not depend on whether anybody hears it.
+/// Says something beside the answer, in a line. The exit code does not depend on whether anybody hears it.
+/// The values of options may be names that another program chose.
 pub(super) fn note(message: impl Display) {
-    let _ = writeln!(io::stderr(), "sockleak: {message}");
+    let _ = writeln!(io::stderr(), "sockleak: {}", sanitised(&message.to_string()));
 }
 
 /// Returns true if the reader of stdout has gone, as `| head` does: that is no failure.

@@ -1,6 +1,6 @@
 //! A process calls itself what it likes. That must not reach a terminal as it is.
 
-use crate::common::tool::list_text;
+use crate::common::tool::{list_text, sockleak};
 use crate::common::{Leaker, Want, assert_rows, list};
 
 /// Characters that are not controls, and yet change what is seen, or are not seen.
@@ -113,4 +113,22 @@ fn an_empty_name() {
 fn a_name_that_only_wants_to_harm() {
     let (row, _) = shown(&[0x1b; 15]);
     assert!(row.chars().count() < 100, "{} columns: {row}", row.chars().count());
+}
+
+/// A script may pass on as an option what a process calls itself.
+#[test]
+fn values_of_options() {
+    for (option, value, code) in [
+        ("--comm", "a\u{1b}[2Jb\u{9b}c", 2),
+        ("--unit", "a\u{1b}[2Jb\u{202e}c", 2),
+        ("--output", "/no-such-folder/a\u{1b}[2Jb\nc", 2),
+        ("--btf", "/no-such-folder/a\u{1b}[2Jb", 3),
+    ] {
+        let ran = sockleak(&["list", option, value]);
+        assert_eq!((ran.code, ran.text()), (Some(code), ""), "{ran:?}");
+        let said = ran.stderr.trim_end_matches('\n');
+        assert!(said.contains("[2Jb"), "{said:?}");
+        let acts = |c: char| c.is_control() && c != '\n' || TRICKS.contains(&c);
+        assert!(!said.contains(acts), "{said:?}");
+    }
 }
