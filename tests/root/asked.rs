@@ -52,7 +52,8 @@ fn who_may_yet_come_is_a_note_in_watch() {
     command.args(["watch", "--json", "--pid", "2147483647"]).stdin(Stdio::null());
     let mut watch = Running::start(command.args(["--netns", &leaker.netns.to_string()]));
     assert!(watch.line(DEADLINE).is_some(), "{}", watch.stderr());
-    assert!(watch.stderr().contains("there is no such process"), "{}", watch.stderr());
+    // Another thread reads stderr.
+    wait_until("the note", || watch.stderr().contains("there is no such process"));
 }
 
 /// The kernel cuts a name after 15 bytes.
