@@ -172,8 +172,8 @@ MPTCP connections, and sockets that only the table of an io_uring refers to, are
 Processes that outlive the command are counted, and no longer followed.";
 
 const DOCTOR_BUGS: &str = "\
-What is planted is on loopback, and held by doctor itself. That it is found does not say that holders in
-other PID namespaces can be seen.
+The self-test plants sockets on loopback, and holds them itself. If it finds them, holders in other PID
+namespaces may still be hidden.
 
 Without CAP_SYS_ADMIN and CAP_NET_ADMIN the self-test uses the loopback of the present network namespace,
 where others see its sockets for a moment.";

@@ -33,7 +33,7 @@ pub const CAPACITY: usize = 1 << 20;
 /// For how many it has room from the start: what fills a hash table of 1 << 17 slots. What is not
 /// used of it takes no memory; to make room later takes time.
 const ROOM: usize = 7 << 14;
-/// So many sockets fewer than there once were are a burst that is over: 2 MB.
+/// A burst is over when so many sockets have left the table: 2 MB.
 const BURST: usize = 1 << 13;
 
 /// The table.

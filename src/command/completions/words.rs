@@ -49,7 +49,7 @@ fn add(command: &Command, path: &str, choices: &mut Vec<Choice>) {
         }
         let long = option.get_long().map(|long| format!("--{long}"));
         let short = option.get_short().map(|short| format!("-{short}"));
-        // What is no option comes after its command.
+        // A positional argument comes after its command.
         let bare = option.is_positional().then(|| command.get_name().to_owned());
         let before = short.into_iter().chain(long).chain(bare);
         let places = before.map(|before| format!("{path} {before}"));
@@ -83,7 +83,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Words that are no option's.
+/// The words of positional arguments.
 fn fish(choices: &[Choice]) -> String {
     let mut lines = String::new();
     for Choice { places, words, .. } in choices {

@@ -132,7 +132,7 @@ fn a_holder_of_whom_nothing_is_known_makes_the_answer_incomplete() {
         (vec![1, 1, 1, 2], vec![Incomplete::OwnersUnidentified { missing: 1, perhaps_known: 0 }])
     );
     assert_eq!(asking("comm"), (vec![1, 1, 1, 2], vec![]), "it has another name");
-    // What may be known is not left out, and may be wrong.
+    // A leak that may be a known one is shown, and the answer says that it may be.
     let may_be_wrong = Incomplete::OwnersUnidentified { missing: 0, perhaps_known: 1 };
     assert_eq!(asking("not"), (vec![3, 4, 5, 6], vec![may_be_wrong]));
 }
