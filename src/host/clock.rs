@@ -1,9 +1,10 @@
 //! The clocks that ages and budgets are counted by.
 
+use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_getres, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
@@ -33,6 +34,24 @@ pub fn ktime() -> u64 {
     static OFFSET: OnceLock<i128> = OnceLock::new();
     let offset = OFFSET.get_or_init(|| offset("monotonic"));
     unshifted(monotonic(), *offset)
+}
+
+/// The last second that RFC 3339 knows, after 1970: the year has four digits.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// A time as RFC 3339 has it, in UTC, to the millisecond. Years end at 1970 and at 9999: on a host whose
+/// clock was never set, a process may have begun before.
+pub fn rfc3339(time: SystemTime) -> impl Display {
+    humantime::format_rfc3339_millis(within(time))
+}
+
+/// The same to the second.
+pub fn rfc3339_seconds(time: SystemTime) -> impl Display {
+    humantime::format_rfc3339_seconds(within(time))
+}
+
+fn within(time: SystemTime) -> SystemTime {
+    time.clamp(UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(LAST_SECOND))
 }
 
 /// The time of day at a moment of the kernel's `CLOCK_BOOTTIME`.
@@ -106,6 +125,19 @@ fn unshifted(monotonic: Duration, offset: i128) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A host whose clock was never set begins at 1970, and a process of it began before.
+    #[test]
+    fn a_time_outside_of_rfc_3339_is_at_its_end() {
+        let moment = UNIX_EPOCH + Duration::from_millis(1_764_115_200_250);
+        assert_eq!(rfc3339(moment).to_string(), "2025-11-26T00:00:00.250Z");
+        assert_eq!(rfc3339_seconds(moment).to_string(), "2025-11-26T00:00:00Z");
+        let before = UNIX_EPOCH - Duration::from_secs(100);
+        assert_eq!(rfc3339(before).to_string(), "1970-01-01T00:00:00.000Z");
+        let after = UNIX_EPOCH + Duration::from_secs(1 << 40);
+        assert_eq!(rfc3339(after).to_string(), "9999-12-31T23:59:59.000Z");
+        assert_eq!(rfc3339_seconds(after).to_string(), "9999-12-31T23:59:59Z");
+    }
 
     #[test]
     fn offsets() {

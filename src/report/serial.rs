@@ -4,8 +4,10 @@ use std::time::SystemTime;
 
 use serde::Serializer;
 
+use crate::host::clock;
+
 pub(crate) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+    serializer.collect_str(&clock::rfc3339(*time))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

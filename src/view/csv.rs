@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::processes::Processes;
 use super::text::since;
+use crate::host::clock;
 use crate::report::Report;
 use crate::report::column::{Column, Columns};
 use crate::report::group::Grouped;
@@ -43,7 +44,7 @@ pub struct Style<'a> {
 pub fn render(report: &Report<'_>, style: Style<'_>, out: &mut impl Write) -> io::Result<()> {
     let columns = style.columns.unwrap_or(&Columns::Default).over(default(report));
     let mut writer = Writer::from_writer(out);
-    let time = humantime::format_rfc3339_millis(report.time).to_string();
+    let time = clock::rfc3339(report.time).to_string();
     if style.headers {
         if style.time {
             writer.write_field("time")?;
@@ -72,7 +73,7 @@ pub fn render(report: &Report<'_>, style: Style<'_>, out: &mut impl Write) -> io
 /// Where `out` does not take it.
 pub fn render_groups(grouped: &Grouped, style: Style<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut writer = Writer::from_writer(out);
-    let time = humantime::format_rfc3339_millis(grouped.time).to_string();
+    let time = clock::rfc3339(grouped.time).to_string();
     let record = |time: &str, [key, count, oldest, verdicts]: [&str; 4]| {
         let time = style.time.then(|| time.to_owned());
         let rest = [key, count, oldest, verdicts].map(str::to_owned);
@@ -122,7 +123,7 @@ fn field(
         Column::Age => seconds(row.age),
         Column::AgeIs => row.age_is.name().to_owned(),
         Column::Idle => row.idle.map(seconds).unwrap_or_default(),
-        Column::Since => humantime::format_rfc3339_millis(since(row, now)).to_string(),
+        Column::Since => clock::rfc3339(since(row, now)).to_string(),
         Column::Pid => known(row.pid),
         Column::Comm => {
             no_formula(row.comm.map(|comm| sanitised(comm).into_owned()).unwrap_or_default())

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 
-use crate::host::clock::Moment;
+use crate::host::clock::{self, Moment};
 use crate::report::serial::rfc3339;
 use crate::sock::conn::{Endpoint, SockPtr};
 use crate::sock::event::{Pid, Transition};
@@ -91,7 +91,7 @@ pub fn header(out: &mut impl Write) -> io::Result<()> {
 /// # Errors
 /// Where `out` does not take it.
 pub fn render(row: &EventRow, out: &mut impl Write) -> io::Result<()> {
-    let time = humantime::format_rfc3339_millis(row.time).to_string();
+    let time = clock::rfc3339(row.time).to_string();
     let dash = || "-".to_owned();
     writeln!(
         out,

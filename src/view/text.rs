@@ -26,6 +26,7 @@ use self::table::{Column, Layout, table};
 use self::units::{Count, Span};
 use super::chunks;
 use super::processes::Processes;
+use crate::host::clock;
 use crate::report::Report;
 use crate::report::column::Columns;
 use crate::report::group::{Group, Grouped};
@@ -78,7 +79,7 @@ pub fn render(report: &Report<'_>, style: Style<'_>, out: &mut impl Write) -> io
     }
     let (bold, plain) = style.bold();
     if style.time {
-        writeln!(out, "{bold}{}{plain}", humantime::format_rfc3339_seconds(report.time))?;
+        writeln!(out, "{bold}{}{plain}", clock::rfc3339_seconds(report.time))?;
     }
     rows(report, style, style.rows.unwrap_or(usize::MAX), out)?;
     for process in &report.processes {
@@ -129,7 +130,7 @@ pub fn render_groups(grouped: &Grouped, style: Style<'_>, out: &mut impl Write) 
     }
     if style.time {
         let (bold, plain) = style.bold();
-        writeln!(out, "{bold}{}{plain}", humantime::format_rfc3339_seconds(grouped.time))?;
+        writeln!(out, "{bold}{}{plain}", clock::rfc3339_seconds(grouped.time))?;
     }
     let columns: [Column<'_, &Group>; 4] = [
         Column::right("COUNT", |group: &&Group, out| write!(out, "{}", group.count)),

@@ -374,7 +374,7 @@ fn names<S: Serializer>(names: &Option<Vec<String>>, serializer: S) -> Result<S:
 }
 
 fn time<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    time.map(|time| humantime::format_rfc3339_millis(time).to_string()).serialize(serializer)
+    time.map(|time| clock::rfc3339(time).to_string()).serialize(serializer)
 }
 
 #[cfg(test)]

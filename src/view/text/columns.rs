@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::table::Column;
 use super::units::{Bytes, Span};
+use crate::host::clock;
 use crate::report::column::{Column as Name, Columns};
 use crate::report::row::{AgeIs, SocketRow};
 use crate::report::{Report, Shown};
@@ -82,7 +83,7 @@ fn column<'a, 'r>(
         }),
         Name::Since => Column::right("SINCE", move |row: &SocketRow<'r>, out| {
             out.extend_from_slice(if row.age_is == AgeIs::AtLeast { b"<=" } else { b"" });
-            write!(out, "{}", humantime::format_rfc3339_seconds(since(row, now)))
+            write!(out, "{}", clock::rfc3339_seconds(since(row, now)))
         }),
         Name::Pid => Column::right("PID", |row: &SocketRow<'r>, out| match row.pid {
             Some(pid) => out.write_all(Digits::of(pid).as_bytes()),

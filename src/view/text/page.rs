@@ -8,6 +8,7 @@ use super::summary::summary;
 use super::units::Count;
 use super::width::{cut, wrapped};
 use super::{Style, render_groups, rows};
+use crate::host::clock;
 use crate::report::Report;
 use crate::report::group::Grouped;
 
@@ -38,7 +39,7 @@ pub fn render_page(
     let mut text = Vec::new();
     if style.time {
         let (bold, plain) = style.bold();
-        let time = humantime::format_rfc3339_seconds(report.time).to_string();
+        let time = clock::rfc3339_seconds(report.time).to_string();
         text.extend_from_slice(bold.as_bytes());
         text.extend_from_slice(&cut(time.as_bytes(), style.width()));
         text.extend_from_slice(plain.as_bytes());
