@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::host::identity::{Identities, Identity, Named};
+use crate::host::identity::{AT_ONCE, Identities, Identity, Named};
 use crate::host::process::{self, Kind};
 use crate::host::{netns, pidns};
 use crate::live::table::Table;
@@ -22,6 +22,8 @@ pub(super) struct Asked {
     /// The network namespaces in which processes that can be seen live, or hold sockets; where only these
     /// are asked for.
     visible: Option<BTreeSet<u32>>,
+    /// How many processes may be read to find where those live that are asked for.
+    most: usize,
 }
 
 impl Asked {
@@ -30,7 +32,13 @@ impl Asked {
     /// shows the namespaces of few.
     pub(super) fn new(filter: &Filter) -> Self {
         let is_narrowed = filter.netns.is_empty() && pidns::is_inner();
-        Self { names: BTreeMap::new(), visible: is_narrowed.then(|| visible().collect()) }
+        let visible = is_narrowed.then(|| visible().collect());
+        Self { names: BTreeMap::new(), visible, most: usize::MAX }
+    }
+
+    /// For a report again and again: each reads a bounded number of processes, however many there are.
+    pub(super) fn repeated(filter: &Filter) -> Self {
+        Self { most: AT_ONCE, ..Self::new(filter) }
     }
 
     /// True if only the network namespaces of processes that can be seen are asked for.
@@ -74,7 +82,7 @@ impl Asked {
         filter.homes = None;
         let is_known = !table.has_missing_owners() && !table.has_omitted_holders();
         if filter.is_on_processes() && !is_known {
-            filter.homes = homes(filter, identities);
+            filter.homes = homes(filter, identities, self.most);
         }
         all_are_read
     }
@@ -96,12 +104,12 @@ pub(super) fn with_rings(filter: &Filter, identities: &mut Identities) -> usize 
     if !filter.is_on_processes() {
         return 0;
     }
-    let asked_for = asked_for(filter, identities);
-    asked_for.into_iter().filter(|&pid| process::has_files_in_rings(pid)).count()
+    let asked_for = asked_for(filter, identities, usize::MAX).into_iter().flatten();
+    asked_for.filter(|&pid| process::has_files_in_rings(pid)).count()
 }
 
-/// The processes that are asked for, or may be.
-fn asked_for(filter: &Filter, identities: &mut Identities) -> Vec<u32> {
+/// The processes that are asked for, or may be; `None` where more than `most` would have to be read.
+fn asked_for(filter: &Filter, identities: &mut Identities, most: usize) -> Option<Vec<u32>> {
     let Filter { pid: pids, comm, uid, whose, .. } = filter;
     let named = process::all().filter(|pid| {
         (pids.is_empty() || pids.contains(pid))
@@ -110,19 +118,22 @@ fn asked_for(filter: &Filter, identities: &mut Identities) -> Vec<u32> {
     });
     let named: Vec<_> = named.collect();
     if whose.is_empty() {
-        return named;
+        return Some(named);
+    }
+    if named.len() > most {
+        return None;
     }
     let all = identities.look_up(&named).into_iter();
     let may_match = |pid: u32, one: &Identity| {
         whose.matches(one, &|| identities.whole_command(pid)) != Some(false)
     };
-    all.filter(|(pid, one)| may_match(*pid, one)).map(|(pid, _)| pid).collect()
+    Some(all.filter(|(pid, one)| may_match(*pid, one)).map(|(pid, _)| pid).collect())
 }
 
 /// The network namespaces of the processes that are asked for; `None` where we may not know all.
-fn homes(filter: &Filter, identities: &mut Identities) -> Option<BTreeSet<u32>> {
+fn homes(filter: &Filter, identities: &mut Identities, most: usize) -> Option<BTreeSet<u32>> {
     let mut homes = BTreeSet::new();
-    for pid in asked_for(filter, identities) {
+    for pid in asked_for(filter, identities, most)? {
         // One that has ended meanwhile holds nothing.
         match process::network_namespaces(pid) {
             Some(found) => homes.extend(found),

@@ -49,7 +49,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self) -> Result<Exit> {
         let mut query = self.select.query();
-        let mut asked = Asked::new(&query.filter);
+        let mut asked = Asked::repeated(&query.filter);
         let mut identities = Identities::new(self.select.whose.pod_logs.clone());
         let with_rings = asked::with_rings(&query.filter, &mut identities);
         let listeners = self.listeners()?;

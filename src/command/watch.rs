@@ -43,7 +43,7 @@ impl Args {
             return Ok(Exit::Usage);
         }
         let resumed = Resumed::notice()?;
-        let mut asked = Asked::new(&query.filter);
+        let mut asked = Asked::repeated(&query.filter);
         let mut identities = Identities::new(args.whose.pod_logs.clone());
         let with_rings = asked::with_rings(&query.filter, &mut identities);
         let mut monitor = Probe::monitor(&args.config(true), args.rules())?;

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use serde::Deserialize;
 
 use crate::common::lines::Running;
+use crate::common::tool::binary;
 use crate::common::{DEADLINE, Leaker, Report, Watch, list, not_possible, slow_machine, sockleak};
 
 /// `tests/hostile/crowd.py`, running in the network namespace of a workload.
@@ -176,4 +177,26 @@ fn a_crowd_that_shares_a_table_hides_nobody() {
     assert!(!report.complete, "{report:#?}");
     let ran = sockleak(&["list", "--netns", &leaker.netns.to_string(), "--pid", &last.to_string()]);
     assert_eq!(ran.code, Some(4), "{ran:?}");
+}
+
+/// Who all processes are is not read again and again: with a crowd, a leak of unknown owner may be of
+/// any that is asked for, wherever it lives.
+#[test]
+fn a_crowd_does_not_make_each_report_read_everybody() {
+    if !is_possible("a_crowd_does_not_make_each_report_read_everybody") {
+        return;
+    }
+    let leaker = Leaker::start();
+    let _crowd = Crowd::start(&leaker, "copied", 1_100, 0);
+    let cmd = "crowd.py copied 1100 0";
+    let mut elsewhere = Leaker::listening();
+    let leak = elsewhere.leak();
+    elsewhere.send_away(leak.fd());
+    let report = sockleak(&["list", "--json", "--cmd", cmd]).report();
+    assert!(!report.reasons().contains(&"owners-unknown"), "{report:#?}");
+    let mut command = Command::new(binary());
+    command.args(["watch", "--json", "--count", "1", "--cmd", cmd]).stdin(Stdio::null());
+    let line = Running::start(&mut command).line(DEADLINE).unwrap();
+    let report = Report::parse(&line);
+    assert!(report.reasons().contains(&"owners-unknown"), "{report:#?}");
 }
