@@ -248,17 +248,22 @@ fn nobody_like(filter: &Filter, identities: &mut Identities) -> Vec<String> {
 /// The processes whose command lines have each pattern in them because ours has: ourselves, and `sudo`,
 /// `timeout` or the shell that has started us.
 fn that_repeat_ours(all: &[(u32, Identity)]) -> BTreeSet<u32> {
-    let program = std::env::args().next().unwrap_or_default();
+    let ours: Vec<_> = std::env::args_os().map(|one| one.to_string_lossy().into_owned()).collect();
+    let Some((program, arguments)) = ours.split_first() else { return BTreeSet::new() };
     let program = program.rsplit('/').next().unwrap_or_default();
-    let mut ours = BTreeSet::new();
-    let mut next = Some(std::process::id());
-    while let Some(pid) = next.filter(|&pid| ours.insert(pid)) {
+    let arguments_of = |of: &Identity| of.cmdline.clone().unwrap_or_default();
+    let ends_like_ours = all.iter().filter(|(_, of)| arguments_of(of).ends_with(arguments));
+    let mut repeating: BTreeSet<_> = ends_like_ours.map(|(pid, _)| *pid).collect();
+    // A shell has all of it in one argument.
+    let mut pid = std::process::id();
+    for _ in all {
+        repeating.insert(pid);
         let parent = all.iter().find(|(one, _)| *one == pid).and_then(|(_, of)| of.ppid);
         let names_us = |(one, of): &&(u32, Identity)| {
-            let arguments = of.cmdline.iter().flatten();
-            Some(*one) == parent && arguments.clone().any(|argument| argument.contains(program))
+            Some(*one) == parent && arguments_of(of).iter().any(|one| one.contains(program))
         };
-        next = all.iter().find(names_us).map(|(one, _)| *one);
+        let Some((parent, _)) = all.iter().find(names_us) else { break };
+        pid = *parent;
     }
-    ours
+    repeating
 }

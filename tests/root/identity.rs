@@ -258,9 +258,14 @@ fn a_command_line_is_searched_to_its_end() {
 fn a_program_that_starts_the_tool_is_not_meant() {
     let mut command = Command::new("timeout");
     command.arg("60").arg(binary()).args(["list", "--cmd", "no such words at all"]);
-    let ran = Ran::of(&mut command);
-    assert_eq!((ran.code, ran.text()), (Some(2), ""), "{ran:?}");
-    assert!(ran.stderr.contains("no command line has it"), "{ran:?}");
+    let mut shell = Command::new("sh");
+    let script = format!("'{}' list --cmd 'no such words at all'; exit $?", binary().display());
+    shell.args(["-c", &script]);
+    for command in [&mut command, &mut shell] {
+        let ran = Ran::of(command);
+        assert_eq!((ran.code, ran.text()), (Some(2), ""), "{ran:?}");
+        assert!(ran.stderr.contains("no command line has it"), "{ran:?}");
+    }
 }
 
 #[test]

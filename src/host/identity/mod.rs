@@ -243,10 +243,13 @@ impl Identity {
 
 /// The whole command line of a process, with blanks between its arguments.
 fn whole_command(&pid: &u32) -> Option<String> {
-    let folder = Folder::open(pid)?;
+    // One that has ended meanwhile has none.
+    let Some(folder) = Folder::open(pid) else { return Some(String::new()) };
     let program = folder.survivor().unwrap_or(folder);
-    let bytes = program.bytes("cmdline", ALL_ARGUMENTS).ok()?;
-    Some(String::from_utf8_lossy(&bytes).replace('\0', " "))
+    match program.bytes("cmdline", ALL_ARGUMENTS) {
+        Ok(bytes) => Some(String::from_utf8_lossy(&bytes).replace('\0', " ")),
+        read => is_known(&read).then(String::new),
+    }
 }
 
 /// True for what was read, and for what is not there.
