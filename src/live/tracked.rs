@@ -239,14 +239,16 @@ impl Tracked {
         if self.was_seen_to_enter || self.since.is_exact() {
             return !self.is_passing(now);
         }
-        if self.last_active == 0 || self.flags.read_by_mptcp() {
+        let is_unused = self.state == State::Close && self.last_active == 0;
+        if is_unused || self.flags.read_by_mptcp() {
             // A socket without a time of activity counts at once.
             return true;
         }
         // Before Linux 7 the stamp of activity is renewed by reads, too; since then, by packets alone.
         let may_be_read = self.unread_bytes().is_some_and(|bytes| bytes > 0);
+        let is_noted = self.last_active != 0;
         let quiet = self.seen.saturating_sub(self.last_active) >= settle.max(QUIET_NS);
-        quiet && !may_be_read || self.seen.saturating_sub(self.unmoved_since) >= settle
+        is_noted && quiet && !may_be_read || self.seen.saturating_sub(self.unmoved_since) >= settle
     }
 
     /// The class, and the verdict where there is proof of one, when nothing counts as idle that has

@@ -75,7 +75,10 @@ pub fn since(state: State, flags: SockFlags, stamps: &Stamps, tick: Tick) -> Sin
     if stamps.mstamp != 0 {
         at_least = stamps.ktime.saturating_sub(stamps.mstamp.saturating_mul(1_000));
     }
-    let after = |stamp: u32| tick.after(stamps.jiffies, stamp);
+    // A stamp from before the boot is none: the socket was freed, and taken anew, while it was read.
+    let after = |stamp: u32| {
+        tick.after(stamps.jiffies, stamp).filter(|(at_least, _)| *at_least < stamps.ktime)
+    };
     match state {
         // Entered by the arrival of a segment, and every segment acknowledges.
         State::CloseWait | State::FinWait2 | State::Closing => {
@@ -172,6 +175,15 @@ mod tests {
     /// The most and the least, in ms; the host has been up for 1,000 s.
     fn ages(since: Since) -> (u64, u64) {
         ((1000 * S - since.earliest) / 1_000_000, (1000 * S - since.latest) / 1_000_000)
+    }
+
+    #[test]
+    fn a_stamp_from_before_the_boot_is_none() {
+        let torn = Stamps { ktime: 5 * S, mstamp: 0, ..stamps() };
+        for state in [State::CloseWait, State::FinWait2, State::Closing] {
+            let since = since(state, SockFlags::default(), &torn, HZ_250);
+            assert_eq!((since.earliest, since.latest), (0, 5 * S), "{state}");
+        }
     }
 
     #[test]

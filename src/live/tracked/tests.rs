@@ -101,12 +101,25 @@ fn what_is_accepted_between_two_looks_has_not_settled() {
 }
 
 #[test]
-fn what_cannot_be_dated_counts_at_once() {
-    let mut undated = look(10_000, 10);
-    undated.stamps.mstamp = 0;
-    assert!(has_settled(&first(&undated), SETTLE));
+fn what_was_never_used_counts_at_once() {
+    let mut unused = Sock { state: State::Close, ..look(10_000, 10) };
+    unused.stamps.mstamp = 0;
+    assert!(has_settled(&first(&unused), SETTLE));
     let of_mptcp = Sock { flags: HELD | SockFlags::MPTCP, ..look(10_000, 10) };
     assert!(has_settled(&first(&of_mptcp), SETTLE));
+}
+
+/// Read while it was freed, and taken anew: what it was is gone by the second look.
+#[test]
+fn a_connection_without_a_time_of_activity_takes_two_looks() {
+    let undated = |at| {
+        let mut sock = look(at, 10);
+        sock.stamps.mstamp = 0;
+        sock
+    };
+    let seen = first(&undated(10_000));
+    assert!(!has_settled(&seen, SETTLE));
+    assert!(has_settled(&then(&seen, &undated(10_300)), SETTLE));
 }
 
 #[test]
