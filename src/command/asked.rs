@@ -251,7 +251,6 @@ fn that_repeat_ours(all: &[(u32, Identity)]) -> BTreeSet<u32> {
     let ours: Vec<_> = std::env::args_os().map(|one| one.to_string_lossy().into_owned()).collect();
     let Some((program, arguments)) = ours.split_first() else { return BTreeSet::new() };
     let program = program.rsplit('/').next().unwrap_or_default();
-    let arguments_of = |of: &Identity| of.cmdline.clone().unwrap_or_default();
     let ends_like_ours = all.iter().filter(|(_, of)| arguments_of(of).ends_with(arguments));
     let mut repeating: BTreeSet<_> = ends_like_ours.map(|(pid, _)| *pid).collect();
     // A shell has all of it in one argument.
@@ -266,4 +265,8 @@ fn that_repeat_ours(all: &[(u32, Identity)]) -> BTreeSet<u32> {
         pid = *parent;
     }
     repeating
+}
+
+fn arguments_of(identity: &Identity) -> &[String] {
+    identity.cmdline.as_deref().unwrap_or_default()
 }
