@@ -130,22 +130,22 @@ impl RunStats {
     }
 }
 
-/// Makes the kernel keep statistics of BPF programs, until it is dropped.
+/// Makes the kernel keep statistics of BPF programs, or not, until it is dropped.
 pub(crate) struct Statistics {
     before: String,
 }
 
 impl Statistics {
-    pub(crate) fn enable() -> Result<Self> {
+    pub(crate) fn keep(yes: bool) -> Result<Self> {
         let before = fs::read_to_string(STATS)?;
-        fs::write(STATS, "1")?;
+        fs::write(STATS, u8::from(yes).to_string())?;
         Ok(Self { before })
     }
 }
 
 impl Drop for Statistics {
     fn drop(&mut self) {
-        // A failure costs little: statistics that stay on.
+        // A failure costs little: statistics that stay on, or off.
         let _ = fs::write(STATS, self.before.trim());
     }
 }

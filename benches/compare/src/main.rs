@@ -36,6 +36,7 @@ mod view;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use floor::Statistics;
 use options::{Options, Part};
 use results::Results;
 use scene::Scene;
@@ -91,6 +92,8 @@ fn main() -> Result<()> {
 fn compare(options: &Options) -> Result<()> {
     let mut results = Results::new(host::describe(options)?);
     let scene = Scene::enter()?;
+    // They slow down every program.
+    let _statistics = Statistics::keep(false)?;
     match &options.against {
         Some(other) => results.against = against::run(&scene, options, other)?,
         None => measure(&scene, options, &mut results)?,

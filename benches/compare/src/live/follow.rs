@@ -221,7 +221,7 @@ fn beside(
 
 /// Reads how long the tool's programs run for each transition, and the events that it reports lost.
 fn kernel_statistics(follower: &Follower, readings: &mut Readings) -> Result<()> {
-    let _statistics = Statistics::enable()?;
+    let _statistics = Statistics::keep(true)?;
     let out: PathBuf = env::temp_dir().join(format!("compare.{}.out", std::process::id()));
     let Some(tool) = started(follower, &out, readings)? else {
         return Ok(());
