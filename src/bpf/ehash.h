@@ -10,6 +10,7 @@
 #define SOCKLEAK_EHASH_H
 
 #include "candidate.h"
+#include "held_back.h"
 #include "read.h"
 
 #define STRIDES (1 << 14) /* steps of a walk */
@@ -302,7 +303,7 @@ __noinline int read_unheld(void)
 	if (!is_mini(state)) {
 		if (!is_wanted_in_hash(tp, false, state))
 			return 0;
-		return read_sock(tp, false, &unheld);
+		return read_sock(tp, false, &unheld) && is_still(tp, false, unheld.state);
 	}
 	read_common(tp, false, &unheld);
 	unheld.conn.sport = BPF_CORE_READ(tp, SKC.skc_num);

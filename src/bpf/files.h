@@ -5,6 +5,7 @@
 
 #include "candidate.h"
 #include "fdtable.h"
+#include "held_back.h"
 #include "process.h"
 #include "queues.h"
 #include "read.h"
@@ -54,7 +55,7 @@ __noinline int read_probed(void)
 
 	if (!is_wanted(tp, false))
 		return 0;
-	return read_sock(tp, false, &probed);
+	return read_sock(tp, false, &probed) && is_still(tp, false, probed.state);
 }
 
 __noinline int classify_probed(void)
@@ -102,7 +103,7 @@ static __noinline bool visit_known(struct seq_file *seq, __u32 fd, struct tcp_so
 	classify(tp, true);
 	classify_idle(tp, true);
 	if (is_wanted(tp, true) && read_sock(tp, true, &record) &&
-	    !write_held(seq, fd, &record, tgid))
+	    is_still(tp, true, record.state) && !write_held(seq, fd, &record, tgid))
 		return false;
 	if (tp->SKC.skc_state == TCP_LISTEN)
 		return visit_listener(seq, fd, tp, tgid);
@@ -155,7 +156,7 @@ static __noinline bool visit_msk(struct seq_file *seq, __u32 fd, struct tcp_sock
 	/* A listener's queue, and its name, are those of its subflow. */
 	if (BPF_CORE_READ(msk, SKC.skc_state) == TCP_LISTEN || !is_wanted_msk(msk))
 		return true;
-	if (!read_common(msk, false, &record))
+	if (!read_common(msk, false, &record) || !is_still(msk, false, record.state))
 		return true;
 	record.conn.sport = read_sport(msk, false);
 	record.flags = read_flags(msk, false) | SOCK_MPTCP | connected * SOCK_CONNECTED;

@@ -8,6 +8,7 @@
 #ifndef SOCKLEAK_QUEUES_H
 #define SOCKLEAK_QUEUES_H
 
+#include "held_back.h"
 #include "read.h"
 
 #define LISTENERS_MAX (1 << 16)
@@ -103,13 +104,16 @@ SEC("iter/bpf_map_elem")
 int report_queued(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct sock_record record = { .kind = RECORD_QUEUED };
-	__u64 *sk = ctx->key, *listener = ctx->value;
+	__u64 *key = ctx->key, *listener = ctx->value;
+	struct tcp_sock *tp;
 
-	if (!sk || !listener)
+	if (!key || !listener)
 		return 0;
+	tp = (struct tcp_sock *)*key;
 	record.listener = *listener;
 	/* It may have been accepted, closed and freed since it was noted: then this is anything. */
-	if (read_sock((struct tcp_sock *)*sk, false, &record) && record.state <= TCP_NEW_SYN_RECV)
+	if (read_sock(tp, false, &record) && record.state <= TCP_NEW_SYN_RECV &&
+	    is_still(tp, false, record.state))
 		bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
 	return 0;
 }

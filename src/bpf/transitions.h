@@ -3,8 +3,8 @@
 #ifndef SOCKLEAK_TRANSITIONS_H
 #define SOCKLEAK_TRANSITIONS_H
 
+#include "held_back.h"
 #include "read.h"
-#include "ring.h"
 #include "skipped.h"
 #include <bpf/bpf_tracing.h>
 
@@ -12,39 +12,11 @@
 #define CLOSES_FIRST (1 << TCP_FIN_WAIT1 | 1 << TCP_FIN_WAIT2 | 1 << TCP_CLOSING)
 #define SHUT_BOTH (SOCK_SHUT_SEND | SOCK_SHUT_RECEIVE)
 
-const volatile __u32 transitions_of = 1 << TCP_CLOSE_WAIT; /* the states whose edges are reported */
 /*
  * Set when a connection comes to its end with its descriptor open. No close() will ever
  * be seen of that: only a scan can tell whether it is leaked. User space resets it.
  */
 bool left_open = false;
-
-/*
- * Set for a table. Then a socket that leaves these states is reported by its address alone, and who
- * made it change only where that is needed: see follow().
- */
-const volatile bool in_brief = false;
-
-/*
- * Most sockets leave CLOSE_WAIT within a moment, and most that a program shuts down end within one: a
- * table need not hear of them. So, in brief, the record of a socket that enters is held back here
- * until user space takes it; if the socket leaves before that, it is forgotten. For a connection
- * that passes through both, this saves 0.8 us of 17 us in the programs, and 0.5 us in user space
- * (6.18).
- */
-#define HELD_BACK_MAX 8192
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, HELD_BACK_MAX);
-	__type(key, __u64); /* struct sock * */
-	__type(value, struct transition_record);
-} held_back SEC(".maps");
-
-/*
- * True if records are held back. Not while a scan runs: it would see the socket, and nobody would
- * hear that it has left. User space sets it.
- */
-bool holds_back = false;
 
 /*
  * True if the current task made the transition. All others are made by a packet or a timer, under
@@ -86,42 +58,6 @@ static __always_inline void describe(struct transition_record *record, struct tc
 		read_progress(tp, known, &record->progress);
 }
 
-static __always_inline void send(struct transition_record *record)
-{
-	if (bpf_ringbuf_output(&ring, record, sizeof(*record), wakeup()))
-		__sync_fetch_and_add(&lost, 1);
-}
-
-/* Sends what is held back of a socket, before any other record of it. */
-static __always_inline void send_held_back(struct tcp_sock *sk)
-{
-	__u64 key = (__u64)sk;
-	struct transition_record *entry = bpf_map_lookup_elem(&held_back, &key);
-
-	if (!entry)
-		return;
-	send(entry);
-	bpf_map_delete_elem(&held_back, &key);
-}
-
-/*
- * True unless user space has to hear of a transition: one out of the states that it follows, and a
- * reset. Of an end in good order it needs to know the time only, and only if a scan finds the socket.
- */
-static __always_inline bool may_be_held_back(struct transition_record *record)
-{
-	return holds_back && (record->newstate != TCP_CLOSE ||
-			      (!record->err && !in_set(transitions_of, record->oldstate)));
-}
-
-/* Forgets what is held back of a socket. Returns whether there was anything. */
-static __always_inline bool forget(struct tcp_sock *sk)
-{
-	__u64 key = (__u64)sk;
-
-	return !bpf_map_delete_elem(&held_back, &key);
-}
-
 static __always_inline __u32 current_tgid(void)
 {
 	if (pid_namespace == PROC_PID_INIT_INO)
@@ -157,11 +93,11 @@ static __always_inline void send_transition(struct tcp_sock *tp, bool known, int
 	} else if (!in_brief && made_by_current(oldstate, newstate, flags)) {
 		add_actor(&record);
 	}
-	if (may_be_held_back(&record) &&
-	    !bpf_map_update_elem(&held_back, &record.sock, &record, BPF_ANY))
-		return;
-	if (in_brief)
+	if (in_brief) {
+		if (hold_back(tp, &record))
+			return;
 		send_held_back(tp);
+	}
 	send(&record);
 }
 

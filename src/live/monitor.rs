@@ -266,9 +266,6 @@ impl<S: Source> Monitor<S> {
     }
 
     fn scan_uncounted(&mut self, everywhere: bool) -> Result<(), S::Error> {
-        // A program that has just seen the old value may still hold an entry back, and its exit: a row
-        // that is over stays until the next scan then, which rows bring about.
-        self.source.hold_back(false);
         self.drain()?;
         let lost = self.source.losses().events();
         let everywhere = everywhere || lost > self.lost_at_last_scan;
@@ -298,7 +295,6 @@ impl<S: Source> Monitor<S> {
         self.table.end_scan(everywhere);
         self.forget_exited();
         self.source.report_exits(self.table.has_holders());
-        self.source.hold_back(true);
         self.scanned = began;
         self.lost_at_last_scan = lost;
         Ok(())

@@ -19,16 +19,12 @@ pub trait Source {
     /// Where the kernel refuses.
     fn wait(&self, stop: BorrowedFd<'_>, time: Duration) -> Result<bool, Self::Error>;
 
-    /// Takes the events that have come.
+    /// Takes the events that have come: of sockets that enter a followed state, those that are still in
+    /// it. Of one that has left meanwhile nothing is told, unless a scan has reported it.
     ///
     /// # Errors
     /// Where the kernel refuses.
     fn take(&mut self) -> Result<Vec<Record>, Self::Error>;
-
-    /// Holds back events of sockets that enter a followed state until [`Source::take`] is called, or
-    /// not. One that leaves before that is not reported at all. Off before a scan: it may see a
-    /// socket, of which one has to hear that it leaves.
-    fn hold_back(&mut self, yes: bool);
 
     /// True if processes that exit are reported. On before a scan, which leaves out those that have
     /// begun to exit; so that each holder that a scan reports, and that exits later, is reported.

@@ -115,7 +115,7 @@ fn configure(
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.watched_states = config.watched.bits();
         rodata.transitions_of = config.transitions.bits();
-        rodata.in_brief = config.scans;
+        rodata.in_brief = config.scans && !config.transitions.is_empty();
         rodata.own_socket = own.socket.as_raw_fd().cast_unsigned();
         if let Some(ring) = own.ring.as_ref().filter(|_| facts.contains(KernelFacts::RING_TABLES)) {
             rodata.own_ring = ring.as_raw_fd().cast_unsigned();
@@ -147,6 +147,7 @@ fn configure(
         for (map, group) in [
             // Of those that follow, only a table has exits reported, and holds back.
             (&mut maps.held_back, Group::Exits),
+            (&mut maps.ended, Group::Exits),
             (&mut maps.kept, Group::Kept),
             (&mut maps.listeners, Group::Queues),
             (&mut maps.queued, Group::Queues),

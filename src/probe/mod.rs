@@ -213,12 +213,6 @@ impl Probe {
         self.set_global(|bss| &mut bss.report_exits, yes);
     }
 
-    /// Holds back records of sockets that may leave again at once, or not: see
-    /// [`Source::hold_back`](crate::live::source::Source).
-    pub fn hold_back(&mut self, yes: bool) {
-        self.set_global(|bss| &mut bss.holds_back, yes);
-    }
-
     /// Writes a variable that the programs read at any time.
     fn set_global<T>(&mut self, which: impl FnOnce(&mut bss) -> &mut T, value: T) {
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {

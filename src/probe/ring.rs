@@ -15,8 +15,12 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use super::error::{failed, refused};
 use super::{Probe, ProbeError};
+use crate::bpf::types::exit_record;
 use crate::sock::decode::{DecodeError, decode};
 use crate::sock::event::Record;
+
+/// How many bytes a record takes at the least, with the ring's own header.
+const SMALLEST_RECORD: usize = size_of::<exit_record>() + 8;
 
 /// Decodes the record that bytes begin with, and says how long it is.
 type Decode<R> = fn(&[u8]) -> Result<(R, usize), DecodeError>;
@@ -90,7 +94,7 @@ impl<R: 'static> Ring<R> {
         Ok(stopped)
     }
 
-    /// Takes everything that has come through the ring, of which this is the map.
+    /// Takes everything that has come through the ring, of which this is the map, until now.
     pub(super) fn take(&mut self, map: &impl MapCore) -> Result<Vec<R>, ProbeError> {
         self.consume(map)?;
         Ok(mem::take(&mut self.inbox.borrow_mut().records))
@@ -105,7 +109,13 @@ impl<R: 'static> Ring<R> {
             Some(ring) => ring,
             None => self.map(map).map_err(refused("map the ring buffer"))?,
         };
-        self.mapped.insert(ring).consume().map_err(refused("read the ring"))
+        // No more than it has room for: records may come as fast as they are read.
+        let most = map.max_entries() as usize / SMALLEST_RECORD;
+        let result = self.mapped.insert(ring).consume_raw_n(most);
+        if result < 0 {
+            return Err(failed("read the ring")(Errno::from_raw(-result)));
+        }
+        Ok(())
     }
 
     fn map(&self, map: &impl MapCore) -> libbpf_rs::Result<RingBuffer<'static>> {
@@ -135,21 +145,27 @@ impl Probe {
         self.ring.wait(stop, timeout)
     }
 
-    /// Takes everything that has come through the ring, and then everything that was held back and has
-    /// not been undone since. A record of the ring that comes later may be older.
+    /// Takes everything that has come through the ring until now, and then everything that is held back. A
+    /// record of the ring that comes later may be older.
     ///
     /// # Errors
     /// Where libbpf cannot read it.
     pub fn take(&mut self) -> Result<Vec<Record>, ProbeError> {
-        self.ring.consume(&self.skeleton.maps.ring)?;
+        let mut records = self.take_from_ring()?;
         if self.follows_in_brief {
-            self.take_held_back()?;
+            self.take_all_of(&self.skeleton.maps.held_back)?;
+            self.take_all_of(&self.skeleton.maps.ended)?;
         }
-        Ok(mem::take(&mut self.ring.inbox.borrow_mut().records))
+        records.append(&mut self.ring.inbox.borrow_mut().records);
+        Ok(records)
     }
 
-    fn take_held_back(&self) -> Result<(), ProbeError> {
-        let map = &self.skeleton.maps.held_back;
+    /// Takes everything that has come through the ring until now.
+    pub(super) fn take_from_ring(&mut self) -> Result<Vec<Record>, ProbeError> {
+        self.ring.take(&self.skeleton.maps.ring)
+    }
+
+    fn take_all_of(&self, map: &impl MapCore) -> Result<(), ProbeError> {
         let (key_size, value_size) = (map.key_size() as usize, map.value_size() as usize);
         let room = map.max_entries();
         let mut keys = vec![0_u8; key_size * room as usize];

@@ -168,11 +168,11 @@ impl Probe {
                     report(record);
                     rest = &rest[len..];
                 }
-                self.take()?.into_iter().for_each(&mut report);
+                self.take_from_ring()?.into_iter().for_each(&mut report);
                 Ok(())
             },
         )?;
-        self.take()?.into_iter().for_each(report);
+        self.take_from_ring()?.into_iter().for_each(report);
         Ok(value)
     }
 }

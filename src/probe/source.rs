@@ -38,10 +38,6 @@ impl Source for Probe {
         self.take()
     }
 
-    fn hold_back(&mut self, yes: bool) {
-        self.hold_back(yes);
-    }
-
     fn scan_files(&mut self, report: impl FnMut(Record)) -> Result<(), ProbeError> {
         self.scan_files(report)
     }

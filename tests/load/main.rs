@@ -8,8 +8,12 @@
 mod common;
 
 use std::fs;
+use std::io::Read;
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use common::lines::Running;
@@ -17,8 +21,11 @@ use common::terminal::{Shown, pages, plain};
 use common::tool::{binary, sockleak};
 use common::{
     DEADLINE, Kind, Leaker, Report, Want, Watch, assert_rows, has_rows, list, not_possible,
+    wait_until,
 };
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 /// So many connections that the time is up first.
 const NO_LIMIT: usize = 1 << 40;
@@ -204,6 +211,69 @@ fn a_hundred_leaks_beside_connections_that_come_and_go() {
     let report = watch.wait_for("exactly the hundred", |report| has_rows(report, &wants));
     assert!(report.lost_events > 0 || report.all_ages_are("exact"), "{}", report.lost_events);
     assert_rows(&list(&leaker, &[]), wants);
+}
+
+/// Connections that threads open and close as fast as they can. Both ends shut down before they close.
+#[derive(Default)]
+struct Rush {
+    stop: AtomicBool,
+    made: AtomicUsize,
+}
+
+impl Rush {
+    /// Begins in the network namespace of the current thread. The ends of a connection share a CPU.
+    fn begin() -> Arc<Self> {
+        let rush = Arc::new(Self::default());
+        let this_thread = Pid::from_raw(0);
+        let all = sched_getaffinity(this_thread).unwrap();
+        let cpus = (0..CpuSet::count()).filter(|&cpu| all.is_set(cpu).unwrap());
+        for cpu in cpus.cycle().take(8) {
+            let mut only = CpuSet::new();
+            only.set(cpu).unwrap();
+            sched_setaffinity(this_thread, &only).unwrap();
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let address = listener.local_addr().unwrap();
+            thread::spawn(move || {
+                for mut stream in listener.incoming().flatten() {
+                    let _ = stream.read(&mut [0]);
+                }
+            });
+            let rush = Arc::clone(&rush);
+            thread::spawn(move || {
+                while !rush.stop.load(Relaxed) {
+                    // For a moment there may be no free port.
+                    let Ok(mut stream) = TcpStream::connect(address) else { continue };
+                    let _ = stream.shutdown(Shutdown::Write);
+                    let _ = stream.read(&mut [0]);
+                    rush.made.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        rush
+    }
+
+    /// Waits until it has made so many more.
+    fn wait_for(&self, count: usize) {
+        let before = self.made.load(Relaxed);
+        wait_until("connections are made", || self.made.load(Relaxed) >= before + count);
+    }
+}
+
+/// Events may come faster than they can be read: nobody waits until there are none.
+#[test]
+fn reports_come_beside_connections_as_fast_as_they_can() {
+    let _turn = my_turn();
+    let leaker = Leaker::listening();
+    // A TIME_WAIT would keep a port.
+    leaker.sysctl("ipv4/tcp_max_tw_buckets", "0").unwrap();
+    let rush = leaker.inside(Rush::begin);
+    rush.wait_for(1000);
+    let mut watch = Watch::start(&leaker, &[]);
+    for _ in 0..10 {
+        watch.next();
+        rush.wait_for(1);
+    }
+    rush.stop.store(true, Relaxed);
 }
 
 /// The resident memory of a process in KiB.

@@ -1,5 +1,5 @@
 //! Events of sockets that pass through CLOSE_WAIT, most of them within a moment: each entry and each
-//! exit, once, in order and at its time; or, where entries are held back, those that stay.
+//! exit of those that stay, once, in order and at its time.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use sockleak::probe::{Config, Probe};
 use sockleak::sock::conn::{Conn as Ends, SockPtr};
 use sockleak::sock::event::{Record, Transition};
 use sockleak::sock::state::{State, StateSet};
+use sockleak::sock::sums::GROUPS;
 
 use crate::common::{Conn, Kind, Leaker, allow_locked_memory, wait_until};
 
@@ -62,12 +63,15 @@ fn is_entry_of(transition: &Transition, conn: &Conn) -> bool {
 }
 
 #[test]
-fn every_entry_has_its_exit_after_it() {
+fn every_entry_that_stays_has_its_exit_after_it() {
     let mut leaker = Leaker::listening();
     let mut probe = following();
     let mut records = Vec::new();
     for _ in 0..10 {
         assert_eq!(leaker.churn(100, 60_000), 100);
+        let leaks: Vec<_> = (0..5).map(|_| leaker.leak()).collect();
+        records.extend(probe.take().unwrap());
+        leaks.iter().for_each(|leak| leaker.close(leak.fd()));
         records.extend(probe.take().unwrap());
     }
     let leak = leaker.leak();
@@ -84,7 +88,7 @@ fn every_entry_has_its_exit_after_it() {
             assert!(entry.is_some_and(|entry| entry.ktime <= event.ktime), "{event:?}");
         }
     }
-    assert_eq!(entries, 1001);
+    assert_eq!(entries, 51);
     let present: Vec<_> = present.into_values().collect();
     let [entry] = &present[..] else { panic!("{present:?}") };
     assert!(is_entry_of(entry, &leak), "{entry:?}");
@@ -125,55 +129,39 @@ fn an_entry_is_told_with_its_time() {
     }
 }
 
-#[test]
-fn entries_that_are_held_back_are_told_if_they_stay() {
+/// The scan brings them into the table, so their exits have to be told.
+fn told_with_its_exit(scan: impl Fn(&mut Probe, &mut Vec<Record>)) {
     let mut leaker = Leaker::listening();
     let mut probe = following();
-    probe.hold_back(true);
-    assert_eq!(leaker.churn(1000, 60_000), 1000);
     let leak = leaker.leak();
-    let mut told = probe.take().unwrap();
-    leaker.close(leak.fd());
-    told.extend(probe.take().unwrap());
-    let told = of_netns(&leaker, told);
-    let [entry, exit] = &told[..] else { panic!("{} were told", told.len()) };
-    assert!(is_entry_of(entry, &leak), "{entry:?}");
-    assert_eq!((exit.sock, exit.old), (entry.sock, State::CloseWait));
-}
-
-#[test]
-fn an_entry_that_is_held_back_is_told_before_its_reset() {
-    let mut leaker = Leaker::listening();
-    let mut probe = following();
-    probe.hold_back(true);
-    let conn = leaker.plant_one(Kind::HalfClosed);
-    leaker.abort(conn.peer());
+    let queued = leaker.plant_one(Kind::NeverAccepted);
     let mut told = Vec::new();
-    wait_until("the reset is told", || {
-        told.extend(of_netns(&leaker, probe.take().unwrap()));
-        told.iter().any(|told| told.new == State::Close)
-    });
-    let [entry, reset] = &told[..] else { panic!("{told:?}") };
-    assert!(is_entry_of(entry, &conn) && reset.new == State::Close, "{told:?}");
-    assert_eq!(entry.sock, reset.sock);
-}
-
-/// A scan may begin then: whatever it sees, its exit has to be told.
-#[test]
-fn once_nothing_is_held_back_every_exit_is_told() {
-    let mut leaker = Leaker::listening();
-    let mut probe = following();
-    probe.hold_back(true);
-    let early = leaker.leak();
-    probe.hold_back(false);
-    let mut told = probe.take().unwrap();
-    leaker.close(early.fd());
-    let late = leaker.leak();
-    leaker.close(late.fd());
+    scan(&mut probe, &mut told);
+    leaker.close(leak.fd());
+    for accepted in leaker.accept(1) {
+        leaker.close(accepted.fd());
+    }
     told.extend(probe.take().unwrap());
     let told = of_netns(&leaker, told);
-    let [entry, exit, other_entry, other_exit] = &told[..] else { panic!("{told:?}") };
-    assert!(is_entry_of(entry, &early) && is_entry_of(other_entry, &late), "{told:?}");
-    assert_eq!((exit.sock, exit.old), (entry.sock, State::CloseWait));
-    assert_eq!((other_exit.sock, other_exit.old), (other_entry.sock, State::CloseWait));
+    let [leak_in, queued_in, leak_out, queued_out] = &told[..] else { panic!("{told:?}") };
+    let (leak_in, queued_in) = match is_entry_of(leak_in, &leak) {
+        true => (leak_in, queued_in),
+        false => (queued_in, leak_in),
+    };
+    assert!(is_entry_of(leak_in, &leak) && is_entry_of(queued_in, &queued), "{told:?}");
+    assert_eq!((leak_out.sock, leak_out.old), (leak_in.sock, State::CloseWait));
+    assert_eq!((queued_out.sock, queued_out.old), (queued_in.sock, State::CloseWait));
+}
+
+#[test]
+fn what_a_scan_of_files_reports_is_told_with_its_exit() {
+    told_with_its_exit(|probe, told| probe.scan_files(|record| told.push(record)).unwrap());
+}
+
+#[test]
+fn what_the_walk_reports_is_told_with_its_exit() {
+    let all: Vec<usize> = (0..GROUPS).collect();
+    told_with_its_exit(|probe, told| {
+        probe.scan_ehash(&all, |record| told.push(record)).unwrap();
+    });
 }

@@ -80,10 +80,6 @@ impl Source for Script {
         Ok(self.events.pop_front().unwrap_or_default())
     }
 
-    fn hold_back(&mut self, yes: bool) {
-        self.call(if yes { "hold back" } else { "let through" });
-    }
-
     fn scan_files(&mut self, report: impl FnMut(Record)) -> Result<(), Infallible> {
         self.call("files");
         self.begin().files.into_iter().for_each(report);
@@ -145,7 +141,7 @@ fn monitor(worlds: impl IntoIterator<Item = World>) -> Monitor<Script> {
 /// The scans since the last time.
 fn scans(monitor: &Monitor<Script>) -> Vec<String> {
     let mut calls = monitor.source.calls.take();
-    calls.retain(|call| !["take", "hold back", "let through"].contains(&call.as_str()));
+    calls.retain(|call| call != "take");
     calls
 }
 
@@ -193,7 +189,7 @@ fn the_first_scan_is_of_everything_and_comes_after_the_events() {
     monitor.source.events.push_back(vec![Record::Transition(enters(1, ago(5_000)))]);
     monitor.refresh().unwrap();
     let calls = monitor.source.calls.take();
-    assert_eq!(calls, ["take", "let through", "take", "everything", "hold back"]);
+    assert_eq!(calls, ["take", "take", "everything"]);
     let (_, tracked) = monitor.table.get(0).unwrap();
     assert_eq!(monitor.table.holders(tracked), [holder(7, 3)]);
     assert!(tracked.since.is_exact(), "the event is older than the scan, and tells since when");
