@@ -21,7 +21,7 @@ const volatile __u32 transitions_of = 1 << TCP_CLOSE_WAIT; /* the states whose e
  */
 const volatile bool in_brief = false;
 
-#define HELD_BACK_MAX 8192
+#define HELD_BACK_MAX 4096
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, HELD_BACK_MAX);

@@ -126,7 +126,7 @@ fn heal(watch: &mut Watch, wants: &[Want]) -> Report {
     }
 }
 
-/// A ring of one page holds some thirty records, and 8,192 entries can be held back. While the tool is stopped, the
+/// A ring of one page holds some thirty records, and 4,096 entries can be held back. While the tool is stopped, the
 /// rest is lost for certain.
 #[test]
 fn a_tiny_ring_loses_and_heals() {
