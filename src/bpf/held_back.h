@@ -73,9 +73,11 @@ static __always_inline bool forget(struct tcp_sock *sk)
  */
 static __always_inline bool hold_back(struct tcp_sock *sk, struct transition_record *record)
 {
+	if (in_set(transitions_of, record->oldstate))
+		return false;
 	if (record->newstate != TCP_CLOSE)
 		return !bpf_map_update_elem(&held_back, &record->sock, record, BPF_ANY);
-	if (record->err || in_set(transitions_of, record->oldstate))
+	if (record->err)
 		return false;
 	forget(sk);
 	bpf_map_update_elem(&ended, &record->sock, record, BPF_ANY);

@@ -14,9 +14,10 @@
 //!    descriptor refers to yet.
 //! 3. **The hash walk.** `scan_ehash` walks through the hash table of all connections (`ehash.h`),
 //!    once for the table that most network namespaces share, and once for each namespace with a
-//!    table of its own (`ehash.rs`), and again where there was no room for all. It reports what nobody has: sockets without a `struct socket`.
-//!    That are orphans and TIME_WAIT, where they were asked for, and the children of listeners that
-//!    no process was seen to hold. A scan of everything makes this walk while it reads the files.
+//!    table of its own (`ehash.rs`), and again where there was no room for all. It reports what nobody
+//!    has: sockets without a `struct socket`. These are orphans and TIME_WAIT, where they were asked
+//!    for, and the children of listeners that no process was seen to hold. A scan of everything makes
+//!    this walk while it reads the files.
 //! 4. **What is in flight.** A socket with a `struct socket` that no process holds is in a message
 //!    between processes, or was passed on behind the back of step 1. To find it the walk would have
 //!    to report all sockets; instead it sums their addresses, a sum for each group of them. The
@@ -27,7 +28,9 @@
 //!    and its state is watched, or CLOSE_WAIT, or one in which the program has shut down its side
 //!    (`is_summed()` in `candidate.h`).
 //! 5. **What happens meanwhile** comes through the ring as always, between the records of the scan.
-//!    Each record says when it was read, so that the caller can tell which is newer.
+//!    Each record says when it was read, so that the caller can tell which is newer. Entries that
+//!    are held back stay so, but those of sockets that the scan reports: these are sent, so that one
+//!    hears of it when the sockets leave (`is_still()` in `held_back.h`).
 //!
 //! An answer is incomplete where
 //!

@@ -14,10 +14,14 @@ use sockleak::sock::sums::GROUPS;
 use crate::common::{Conn, Kind, Leaker, allow_locked_memory, wait_until};
 
 fn following() -> Probe {
+    following_states(StateSet::CLOSE_WAIT)
+}
+
+fn following_states(states: StateSet) -> Probe {
     allow_locked_memory();
     let mut probe = Probe::open(&Config {
-        watched: StateSet::CLOSE_WAIT,
-        transitions: StateSet::CLOSE_WAIT,
+        watched: states,
+        transitions: states,
         scans: true,
         ring_size: 4 << 20,
         btf: None,
@@ -127,6 +131,23 @@ fn an_entry_is_told_with_its_time() {
         let came = u128::from(entry.ktime);
         assert!((before..=after).contains(&came), "{before} {came} {after}");
     }
+}
+
+#[test]
+fn a_socket_that_was_told_to_be_in_another_state_is_told_to_leave_it() {
+    let mut leaker = Leaker::listening();
+    let states = [State::Established, State::CloseWait].map(StateSet::from).into_iter().collect();
+    let mut probe = following_states(states);
+    let conn = leaker.plant_one(Kind::Established);
+    let before = probe.take().unwrap();
+    leaker.close(conn.peer());
+    leaker.drain(conn.fd());
+    leaker.close(conn.fd());
+    let told = of_netns(&leaker, before.into_iter().chain(probe.take().unwrap()).collect());
+    let [entry, exit] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((entry.old, entry.new), (State::Established, State::CloseWait));
+    assert!(is_entry_of(entry, &conn), "{entry:?}");
+    assert_eq!((exit.sock, exit.old), (entry.sock, State::CloseWait));
 }
 
 /// The scan brings them into the table, so their exits have to be told.
