@@ -41,12 +41,6 @@ struct {
 	__type(value, struct transition_record);
 } ended SEC(".maps");
 
-static __always_inline void send(struct transition_record *record)
-{
-	if (bpf_ringbuf_output(&ring, record, sizeof(*record), wakeup()))
-		__sync_fetch_and_add(&lost, 1);
-}
-
 /* Sends what is held back of a socket, before any other record of it. */
 static __always_inline void send_held_back(struct tcp_sock *sk)
 {

@@ -27,4 +27,10 @@ static __always_inline __u64 wakeup(void)
 	return BPF_RB_NO_WAKEUP;
 }
 
+static __always_inline void send(struct transition_record *record)
+{
+	if (bpf_ringbuf_output(&ring, record, sizeof(*record), wakeup()))
+		__sync_fetch_and_add(&lost, 1);
+}
+
 #endif

@@ -1,5 +1,5 @@
 //! Records, as they come through the ring buffer (`ring.h`), and transitions that are held back in the
-//! kernel (`transitions.h`).
+//! kernel (`held_back.h`).
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
