@@ -192,12 +192,14 @@ fn filters_and_groups_know_units_commands_and_users() {
 #[test]
 fn a_filter_that_nobody_meets_is_a_usage_error_and_a_note_in_watch() {
     let leaker = Leaker::listening();
+    // Another run of these tests has words of its own.
+    let words = format!("no such words*anywhere {}", std::process::id());
     for (option, value, word) in [
         ("--unit", "no-such-unit.service", "systemctl"),
         ("--container", "ffffffffffffffffffffffff", "first digits"),
         ("--pod", "no-namespace", "NAMESPACE/NAME"),
         ("--exe", "/no/such/program", "no process runs it"),
-        ("--cmd", "no such words*anywhere", "no command line"),
+        ("--cmd", &words, "no command line"),
         ("--cmd", "*", "words of the command line"),
         ("--user", "no-such-user", "/etc/passwd"),
         ("--not", "user=no-such-user", "/etc/passwd"),
@@ -242,13 +244,17 @@ fn a_command_line_is_searched_to_its_end() {
         let test = "identity::a_command_line_is_searched_to_its_end";
         return not_possible(test, "bash is not there");
     }
-    let name = format!("java -cp {} shop.Main", "x".repeat(100_000));
+    // Another run of these tests has a pattern of its own.
+    let main = format!("shop{}.Main", std::process::id());
+    let name = format!("java -cp {} {main}", "x".repeat(100_000));
     let script = r#"exec -a "$0" "$@""#;
     let mut leaker = Leaker::start_by(Command::new("bash").args(["-c", script, &name]));
     leaker.listen("v4");
     leaker.leak();
-    for (pattern, code) in [("java*shop.Main", 1), ("xx shop.Main", 1), ("x shop.Mains", 2)] {
-        let ran = list_text(&leaker, &["--cmd", pattern]);
+    let patterns =
+        [(format!("java*{main}"), 1), (format!("xx {main}"), 1), (format!("x {main}s"), 2)];
+    for (pattern, code) in patterns {
+        let ran = list_text(&leaker, &["--cmd", &pattern]);
         assert_eq!(ran.code, Some(code), "{pattern}: {ran:?}");
     }
 }
@@ -256,10 +262,12 @@ fn a_command_line_is_searched_to_its_end() {
 /// `sudo sockleak list --cmd WORDS` has the words in two command lines, and neither is meant.
 #[test]
 fn a_program_that_starts_the_tool_is_not_meant() {
+    // Another run of these tests has words of its own.
+    let words = format!("no such words as {}", std::process::id());
     let mut command = Command::new("timeout");
-    command.arg("60").arg(binary()).args(["list", "--cmd", "no such words at all"]);
+    command.arg("60").arg(binary()).args(["list", "--cmd", &words]);
     let mut shell = Command::new("sh");
-    let script = format!("'{}' list --cmd 'no such words at all'; exit $?", binary().display());
+    let script = format!("'{}' list --cmd '{words}'; exit $?", binary().display());
     shell.args(["-c", &script]);
     for command in [&mut command, &mut shell] {
         let ran = Ran::of(command);
