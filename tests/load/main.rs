@@ -297,8 +297,13 @@ fn watching_takes_no_more_memory_while_nothing_happens() {
         }
         resident_memory(pid)
     };
-    let (first, last) = (resident_later(), resident_later());
-    // Other leaks on this host are not nothing: the tool has to remember them, and look after them.
-    let elsewhere = sockleak(&["list", "--json"]).report().sockets.len();
-    assert!(last < first + 1_000 + elsewhere, "{first} KiB, then {last}; {elsewhere} other leaks");
+    // Other leaks on this host are not nothing: the tool has to remember them, and look after them. Some come
+    // and go meanwhile, so it has three tries.
+    let mut grows = || {
+        let (first, last) = (resident_later(), resident_later());
+        let elsewhere = sockleak(&["list", "--json"]).report().sockets.len();
+        println!("{first} KiB, then {last}; {elsewhere} other leaks");
+        last >= first + 1_000 + elsewhere
+    };
+    assert!((0..3).any(|_| !grows()), "each time it takes more");
 }

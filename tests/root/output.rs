@@ -42,7 +42,8 @@ fn a_file_takes_the_whole_answer_and_the_code_stays() {
     fs::write(&file, "old").unwrap();
     fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
     chown(&file, Some(12_345), Some(54_321)).unwrap();
-    let before = fs::metadata(&file).unwrap().ino();
+    // As long as it is open, no other file gets its number.
+    let before = fs::File::open(&file).unwrap();
     let path = file.to_str().unwrap();
     for format in ["json", "csv", "text"] {
         let ran = sockleak(&["list", "--netns", &netns, "--format", format, "-O", path]);
@@ -52,7 +53,7 @@ fn a_file_takes_the_whole_answer_and_the_code_stays() {
         assert_eq!(folder.names(), ["report"], "no temporary file is left");
     }
     let now = fs::metadata(&file).unwrap();
-    assert_ne!(now.ino(), before, "it is another file");
+    assert_ne!(now.ino(), before.metadata().unwrap().ino(), "it is another file");
     assert_eq!((now.mode() & 0o7777, now.uid(), now.gid()), (0o640, 12_345, 54_321));
     let ran = sockleak(&["list", "--netns", &netns, "-O", "/dev/null"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
