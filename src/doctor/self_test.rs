@@ -2,6 +2,7 @@
 
 mod plant;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use self::plant::{PLANTS, Planted};
 use crate::host::clock::Moment;
 use crate::host::netns;
 use crate::host::privilege::SELF_TEST;
+use crate::live::RELAY_NS;
 use crate::live::monitor::{Monitor, Rules};
 use crate::probe::variants::{Group, KernelFacts, PROGRAMS};
 use crate::probe::{Config, Probe};
@@ -23,8 +25,14 @@ use crate::sock::state::{State, StateSet};
 /// How long the kernel may take to bring a packet from loopback to loopback. An emulated machine
 /// is slow.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(10);
+/// For how long sockets are looked for.
+const SEARCH: Duration = Duration::from_secs(20);
+/// What has not been found by then is planted once more: on a busy host other processes may have
+/// come in between, or events may have been lost.
+const RETRY: Duration = Duration::from_secs(1);
+/// The pause between two looks; and long enough for nothing that is planted after one to look like
+/// a relay of what was planted before.
+const PAUSE: Duration = Duration::from_nanos(RELAY_NS);
 /// A ring of this size is enough, and is a multiple of every page size.
 const RING_SIZE: u32 = 1 << 20;
 
@@ -94,23 +102,33 @@ impl SelfTest {
         };
         let rules = Rules { watched: StateSet::NONE, idle: 0, settle: 0 };
         let mut monitor = Probe::monitor(&config, rules)?;
+        self.not_found = Verdict::ALL.into_iter().filter(|&it| can_show(kernel, it)).collect();
+        self.planted = self.not_found.len();
         let mut planted = Vec::new();
+        let end = Instant::now() + SEARCH;
+        loop {
+            self.plant(&mut planted)?;
+            let again = Instant::now() + RETRY;
+            while Instant::now() < again {
+                monitor.look_twice(thread::sleep)?;
+                self.count(&planted, &monitor);
+                if self.passed() || Instant::now() > end {
+                    return Ok(());
+                }
+                thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// Plants a socket for each verdict that has not been found. Those that are there stay.
+    fn plant(&self, planted: &mut Vec<(Verdict, Planted)>) -> Result<()> {
         for (verdict, plant) in PLANTS {
-            if can_show(kernel, verdict) {
+            if self.not_found.contains(&verdict) {
                 let socket = plant().with_context(|| format!("cannot plant {verdict}"))?;
                 planted.push((verdict, socket));
             }
         }
-        self.planted = planted.len();
-        let end = Instant::now() + PATIENCE;
-        loop {
-            monitor.look_twice(thread::sleep)?;
-            self.count(&planted, &monitor);
-            if self.passed() || Instant::now() > end {
-                return Ok(());
-            }
-            thread::sleep(PAUSE);
-        }
+        Ok(())
     }
 
     fn count(&mut self, planted: &[(Verdict, Planted)], monitor: &Monitor<Probe>) {
@@ -122,18 +140,20 @@ impl SelfTest {
         let now = Moment::now();
         let [wrong, in_use] = queries
             .map(|query| Report::build(monitor.table(), &query, None, now, monitor.health()));
-        (self.found, self.wrong_owners) = (0, 0);
-        self.not_found.clear();
+        let mut found = BTreeSet::new();
+        self.wrong_owners = 0;
         for (verdict, socket) in planted {
             let report = if verdict.class() == Class::InUse { &in_use } else { &wrong };
-            let rows: Vec<_> = report.sockets.iter().filter(|row| socket.is(row)).collect();
-            let kind = (verdict.class(), Some(*verdict));
-            match rows.iter().any(|row| (row.class, row.verdict) == kind) {
-                true => self.found += 1,
-                false => self.not_found.push(*verdict),
+            for row in report.sockets.iter().filter(|row| socket.is(row)) {
+                if (row.class, row.verdict) == (verdict.class(), Some(*verdict)) {
+                    found.insert(*verdict);
+                }
+                self.wrong_owners += usize::from(!socket.is_held_by(&row));
             }
-            self.wrong_owners += rows.iter().filter(|row| !socket.is_held_by(row)).count();
         }
+        self.found = found.len();
+        let all: BTreeSet<_> = planted.iter().map(|(verdict, _)| *verdict).collect();
+        self.not_found = all.difference(&found).copied().collect();
     }
 }
 

@@ -10,7 +10,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::PATIENCE;
+use super::{PATIENCE, RETRY};
 use crate::live::RELAY_NS;
 use crate::report::row::SocketRow;
 use crate::sock::conn::Endpoint;
@@ -163,9 +163,9 @@ fn unsent() -> io::Result<Planted> {
     Planted::socket(server, [client.into()])
 }
 
-/// Plants again if it took longer than a relay may: other processes may have had the CPU meanwhile.
+/// Tries again if it took longer than a relay may: other processes may have had the CPU meanwhile.
 fn relayed() -> io::Result<Planted> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + RETRY;
     loop {
         let (client, server) = connection()?;
         // Whoever has both ends passes nothing on: the other one waits to be accepted.
