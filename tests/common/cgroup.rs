@@ -11,8 +11,8 @@ use super::{need_root, wait_until};
 /// A hierarchy, and the groups that a test has made in it. They are removed when it is dropped, so its
 /// processes have to be dropped first.
 pub(crate) struct Cgroups {
+    /// Where this test has mounted it. A mount of others may go away at any time.
     root: PathBuf,
-    is_ours: bool,
     made: Vec<PathBuf>,
     /// A slice of the test's own, in which all of them are.
     pub(crate) slice: String,
@@ -21,37 +21,24 @@ pub(crate) struct Cgroups {
 impl Cgroups {
     /// cgroup v2.
     pub(crate) fn unified() -> Self {
-        Self::mounted("cgroup2", "").unwrap()
+        Self::mounted("cgroup2", None).unwrap()
     }
 
     /// systemd's own hierarchy of cgroup v1, if this kernel has any.
     pub(crate) fn named() -> nix::Result<Self> {
-        Self::mounted("cgroup", "name=systemd")
+        Self::mounted("cgroup", Some("none,name=systemd"))
     }
 
-    fn mounted(kind: &str, option: &str) -> nix::Result<Self> {
+    fn mounted(kind: &str, options: Option<&str>) -> nix::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         need_root();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let slice = format!("sockleak_test_{}_{number}.slice", std::process::id());
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let known = mounts.lines().find_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            let (path, is, options) = (fields.next()?, fields.next()?, fields.next()?);
-            let has = option.is_empty() || options.split(',').any(|one| one == option);
-            (is == kind && has).then(|| PathBuf::from(path))
-        });
-        let (root, is_ours) = match known {
-            Some(root) => (root, false),
-            None => {
-                let root = std::env::temp_dir().join(&slice);
-                fs::create_dir_all(&root).unwrap();
-                let options = (!option.is_empty()).then(|| format!("none,{option}"));
-                mount(Some("none"), &root, Some(kind), MsFlags::empty(), options.as_deref())?;
-                (root, true)
-            }
-        };
-        Ok(Self { root, is_ours, made: Vec::new(), slice })
+        let root = std::env::temp_dir().join(&slice);
+        fs::create_dir_all(&root).unwrap();
+        mount(Some("none"), &root, Some(kind), MsFlags::empty(), options)
+            .inspect_err(|_| drop(fs::remove_dir(&root)))?;
+        Ok(Self { root, made: Vec::new(), slice })
     }
 
     /// Puts a process into a group in the test's own slice.
@@ -80,9 +67,7 @@ impl Drop for Cgroups {
             // A process leaves its group a moment after it has been waited for.
             wait_until("an empty cgroup", || !folder.exists() || fs::remove_dir(folder).is_ok());
         }
-        if self.is_ours {
-            let _ = umount2(&self.root, MntFlags::MNT_DETACH);
-            let _ = fs::remove_dir(&self.root);
-        }
+        let _ = umount2(&self.root, MntFlags::MNT_DETACH);
+        let _ = fs::remove_dir(&self.root);
     }
 }
