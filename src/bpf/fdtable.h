@@ -148,7 +148,11 @@ static long prefetch_sock(__u64 index, void *unused)
 	prefetched = sk->SKC.skc_state + sk->SKC.skc_flags + sk->SK.sk_protocol + sk->copied_seq +
 		     sk->rcv_nxt + sk->tcp_mstamp + sk->lsndtime +
 		     sk->inet_conn.icsk_ack.lrcvtime + sk->inet_conn.icsk_retransmits +
-		     sk->inet_conn.icsk_probes_out;
+		     sk->inet_conn.icsk_probes_out + sk->SK.sk_max_ack_backlog +
+		     sk->inet_conn.icsk_inet.inet_sport + sk->inet_conn.icsk_inet.mc_index +
+		     sk->rcv_wup + sk->bytes_received + sk->bytes_acked + sk->rcvq_space.time;
+	if (bpf_core_field_exists(sk->inet_conn.icsk_probes_tstamp))
+		prefetched = sk->inet_conn.icsk_probes_tstamp;
 	prefetched = (__u64)sk->SK.sk_socket;
 	prefetched = is_subflow(sk, true);
 	return 0;
