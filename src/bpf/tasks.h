@@ -31,16 +31,32 @@ struct {
 	__type(value, struct sharer);
 } shared_files SEC(".maps");
 
-static __always_inline bool visit_socket_known(struct socket *socket, __u32 fd)
-{
-	struct tcp_sock *sk = CAST(tcp_sock, socket->sk);
-	__u16 protocol = protocol_of(socket, sk, true);
+/* The struct socket that is being visited. */
+static __u64 at_hand;
 
+/* Visits it. Returns whether there was room. Not static, so verified once. */
+__noinline int visit_at_hand(__u32 fd)
+{
+	struct socket *socket;
+	struct tcp_sock *sk;
+	__u16 protocol;
+
+	if (!has_cast)
+		return 1;
+	socket = CAST(socket, at_hand);
+	sk = CAST(tcp_sock, socket->sk);
+	protocol = protocol_of(socket, sk, true);
 	if (protocol == IPPROTO_TCP)
 		return visit_known(NULL, fd, sk, visited.record.tgid);
 	if (protocol == IPPROTO_MPTCP)
 		return visit_mptcp(NULL, fd, (struct mptcp_sock *)sk, visited.record.tgid);
-	return true;
+	return 1;
+}
+
+static __always_inline bool visit_socket_known(struct socket *socket, __u32 fd)
+{
+	at_hand = (__u64)socket;
+	return visit_at_hand(fd);
 }
 
 /* Notes an io_uring, to visit it when all descriptors have been visited: the call stack is short. */
@@ -59,8 +75,8 @@ static __always_inline void note_if_ring(__u32 fd, __u64 file)
 	rings.count = count + 1;
 }
 
-/* Visits what a descriptor refers to. Returns whether there was room. Verified once. */
-__noinline int visit_descriptor(__u64 index)
+/* Visits what a descriptor refers to. Returns whether there was room. */
+static __always_inline bool visit_descriptor(__u64 index)
 {
 	struct socket *socket = socket_at(index);
 	__u32 fd = table.fd + index;
@@ -71,7 +87,7 @@ __noinline int visit_descriptor(__u64 index)
 	}
 	if (has_ring && index < CHUNK)
 		note_if_ring(fd, table.chunk[index]);
-	return 1;
+	return true;
 }
 
 #define RING_SLOTS_MAX (1 << 20) /* in one turn */
