@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 use std::mem;
+use std::ptr::NonNull;
 
 use indexmap::IndexMap;
 use indexmap::map::Entry;
@@ -20,6 +21,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use super::holders::{HolderList, Room, Sharers};
 use super::notes::Notes;
 pub use super::tracked::Tracked;
+use crate::host::memory::prefer_huge_pages;
 use crate::sock::age::{SLACK_NS, Since, Tick};
 use crate::sock::conn::SockPtr;
 use crate::sock::event::{Holder, Listener, Pid, Process, Record, Sock, SockFlags, Transition};
@@ -36,6 +38,8 @@ const ROOM: usize = 7 << 14;
 /// A burst is over when so many sockets have left the table: 2 MB.
 const BURST: usize = 1 << 13;
 
+type Socks = IndexMap<SockPtr, Tracked, FxBuildHasher>;
+
 /// The table.
 #[derive(Debug)]
 pub struct Table {
@@ -44,7 +48,7 @@ pub struct Table {
     capacity: usize,
     /// The kernel's allocator chooses the keys, and no attacker: a fast hash will do. In one block,
     /// because reports and scans go through all of them.
-    socks: IndexMap<SockPtr, Tracked, FxBuildHasher>,
+    socks: Socks,
     queues: HashMap<SockPtr, Queue>,
     processes: FxHashMap<Pid, Process>,
     room: Room,
@@ -94,7 +98,7 @@ impl Table {
             watched,
             tick,
             capacity,
-            socks: IndexMap::with_capacity_and_hasher(capacity.min(ROOM), FxBuildHasher),
+            socks: with_room(IndexMap::default(), capacity.min(ROOM)),
             queues: HashMap::new(),
             processes: FxHashMap::default(),
             room: Room::default(),
@@ -390,7 +394,8 @@ impl Table {
         if self.most > self.socks.len() + BURST {
             // More than none: what is freed as a whole, the allocator keeps the next time.
             self.socks.shrink_to(self.socks.len() + 1);
-            self.socks.reserve(self.capacity.min(ROOM).saturating_sub(self.socks.len()));
+            let socks = mem::take(&mut self.socks);
+            self.socks = with_room(socks, self.capacity.min(ROOM));
             self.most = self.socks.len();
         }
     }
@@ -497,6 +502,15 @@ impl Table {
             self.unscanned -= usize::from(tracked.awaits_scan());
         }
     }
+}
+
+/// Makes room for so many sockets in all.
+fn with_room(mut socks: Socks, room: usize) -> Socks {
+    socks.reserve(room.saturating_sub(socks.len()));
+    // The block of all entries, each with its hash; used or not.
+    let size = socks.capacity() * size_of::<(u64, SockPtr, Tracked)>();
+    prefer_huge_pages(NonNull::from(socks.as_slice()).cast(), size);
+    socks
 }
 
 /// True if an event tells when a socket leaves this state.
