@@ -149,8 +149,10 @@ impl Cells {
     }
 
     fn of<Row>(columns: &[Column<'_, Row>], rows: impl Iterator<Item = Row>) -> io::Result<Self> {
-        let ends = Vec::with_capacity(rows.size_hint().0 * columns.len());
-        let mut cells = Self { text: Vec::new(), ends, widths: vec![0; columns.len()] };
+        let cells = rows.size_hint().0 * columns.len();
+        // On average, they are shorter than this.
+        let (text, ends) = (Vec::with_capacity(cells * 12), Vec::with_capacity(cells));
+        let mut cells = Self { text, ends, widths: vec![0; columns.len()] };
         for row in rows {
             for (at, column) in columns.iter().enumerate() {
                 let begin = cells.text.len();
