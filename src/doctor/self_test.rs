@@ -26,7 +26,7 @@ use crate::sock::state::{State, StateSet};
 /// is slow.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For how long sockets are looked for.
-const SEARCH: Duration = Duration::from_secs(20);
+const SEARCH: Duration = Duration::from_secs(60);
 /// What has not been found by then is planted once more: on a busy host other processes may have
 /// come in between, or events may have been lost.
 const RETRY: Duration = Duration::from_secs(1);
