@@ -8,7 +8,6 @@ pub mod identity;
 pub mod journal;
 pub mod kernel;
 pub mod limits;
-pub mod memory;
 pub mod netns;
 pub mod notify;
 pub mod pidns;

@@ -12,7 +12,6 @@
 
 use std::collections::HashMap;
 use std::mem;
-use std::ptr::NonNull;
 
 use indexmap::IndexMap;
 use indexmap::map::Entry;
@@ -21,7 +20,6 @@ use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use super::holders::{HolderList, Room, Sharers};
 use super::notes::Notes;
 pub use super::tracked::Tracked;
-use crate::host::memory::prefer_huge_pages;
 use crate::sock::age::{SLACK_NS, Since, Tick};
 use crate::sock::conn::SockPtr;
 use crate::sock::event::{Holder, Listener, Pid, Process, Record, Sock, SockFlags, Transition};
@@ -38,8 +36,6 @@ const ROOM: usize = 7 << 14;
 /// A burst is over when so many sockets have left the table: 2 MB.
 const BURST: usize = 1 << 13;
 
-type Socks = IndexMap<SockPtr, Tracked, FxBuildHasher>;
-
 /// The table.
 #[derive(Debug)]
 pub struct Table {
@@ -48,7 +44,7 @@ pub struct Table {
     capacity: usize,
     /// The kernel's allocator chooses the keys, and no attacker: a fast hash will do. In one block,
     /// because reports and scans go through all of them.
-    socks: Socks,
+    socks: IndexMap<SockPtr, Tracked, FxBuildHasher>,
     queues: HashMap<SockPtr, Queue>,
     processes: FxHashMap<Pid, Process>,
     room: Room,
@@ -98,7 +94,7 @@ impl Table {
             watched,
             tick,
             capacity,
-            socks: with_room(IndexMap::default(), capacity.min(ROOM)),
+            socks: IndexMap::with_capacity_and_hasher(capacity.min(ROOM), FxBuildHasher),
             queues: HashMap::new(),
             processes: FxHashMap::default(),
             room: Room::default(),
@@ -394,8 +390,7 @@ impl Table {
         if self.most > self.socks.len() + BURST {
             // More than none: what is freed as a whole, the allocator keeps the next time.
             self.socks.shrink_to(self.socks.len() + 1);
-            let socks = mem::take(&mut self.socks);
-            self.socks = with_room(socks, self.capacity.min(ROOM));
+            self.socks.reserve(self.capacity.min(ROOM).saturating_sub(self.socks.len()));
             self.most = self.socks.len();
         }
     }
@@ -502,15 +497,6 @@ impl Table {
             self.unscanned -= usize::from(tracked.awaits_scan());
         }
     }
-}
-
-/// Makes room for so many sockets in all.
-fn with_room(mut socks: Socks, room: usize) -> Socks {
-    socks.reserve(room.saturating_sub(socks.len()));
-    // The block of all entries, each with its hash; used or not.
-    let size = socks.capacity() * size_of::<(u64, SockPtr, Tracked)>();
-    prefer_huge_pages(NonNull::from(socks.as_slice()).cast(), size);
-    socks
 }
 
 /// True if an event tells when a socket leaves this state.
